@@ -1,0 +1,45 @@
+"""One trainer interface for logistic regression, three interchangeable backends.
+
+Importing this package imports neither numba nor jax; an engine is loaded when its backend is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lrbackends.backends.registry import available_backends as available_backends
+    from lrbackends.backends.registry import get_backend as get_backend
+    from lrbackends.objective import Objective as Objective
+    from lrbackends.objective import Params as Params
+    from lrbackends.problem import Problem as Problem
+    from lrbackends.result import TrainingResult as TrainingResult
+    from lrbackends.trainer import Trainer as Trainer
+
+__version__ = "0.1.0"
+
+# Public names and the modules that they are loaded from on first use.
+_EXPORTS = {
+    "Objective": "lrbackends.objective",
+    "Params": "lrbackends.objective",
+    "Problem": "lrbackends.problem",
+    "Trainer": "lrbackends.trainer",
+    "TrainingResult": "lrbackends.result",
+    "available_backends": "lrbackends.backends.registry",
+    "get_backend": "lrbackends.backends.registry",
+}
+
+__all__ = [*sorted(_EXPORTS), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,396 @@
+"""One training run: the bookkeeping around the native steps of a backend."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lrbackends import diagnostics, solvers
+from lrbackends._stopping import EarlyStopping, Pace
+from lrbackends._validation import outside_frame
+from lrbackends.backends.protocol import (
+    Batches,
+    Kernels,
+    State,
+    initial_state,
+    unpack,
+)
+from lrbackends.backends.registry import get_backend
+from lrbackends.callbacks import TrainingProgress
+from lrbackends.errors import (
+    CollinearityWarning,
+    DivergenceError,
+    DivergenceWarning,
+    SeparationWarning,
+)
+from lrbackends.objective import Objective, Params, accuracy, as_params, mean_log_loss
+from lrbackends.problem import Problem
+from lrbackends.result import TrainingResult
+
+if TYPE_CHECKING:
+    from lrbackends.trainer import Trainer
+
+_EXPLODED = 1e3  # a loss that many times the initial one has diverged
+
+
+def _first(flags: NDArray[np.bool_]) -> int | None:
+    """Return the index of the first true flag."""
+    return int(flags.argmax()) if flags.any() else None
+
+
+class Run:
+    """One call of `Trainer.fit`."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        validation_data: tuple[Any, Any] | None,
+    ) -> None:
+        self.trainer = trainer
+        self.timings: dict[str, float] = {}
+        self._started = time.perf_counter()
+        self.seed = (
+            int(np.random.SeedSequence().generate_state(1)[0])
+            if trainer.random_state is None
+            else int(trainer.random_state)
+        )
+        self.objective = Objective(trainer.l2, trainer.l1, trainer.fit_intercept)
+        with self._timed("data"):
+            self.problem, self.validation = self._problems(X, y, sample_weight, validation_data)
+        with self._timed("import"):
+            self.backend = get_backend(trainer.backend)
+        with self._timed("data"):
+            self.kernels: Kernels = self.backend.compile(
+                self.problem, self.objective, trainer.arithmetic, trainer.n_threads
+            )
+            self.rule = solvers.UpdateRule(
+                trainer.solver,
+                self._learning_rate(),
+                trainer.momentum,
+                trainer.decay2,
+                trainer.epsilon,
+            )
+        n, b = self.problem.n_samples, trainer.batch_size
+        self.batch_size = b if b is not None and b < n else None
+        self.history: dict[str, list[float]] = {"loss": []}
+        if self.validation is not None:
+            self.history |= {"validation_loss": [], "validation_accuracy": []}
+        self.initial_loss = np.nan
+        self.last_gradient_norm = np.nan
+        self.rows_read = 0
+        self.stopping = EarlyStopping(trainer.patience, trainer.min_delta)
+        self.pace = Pace((self.batch_size or n) * (self.problem.n_features + 1))
+        self.best: tuple[State, int] | None = None  # replaying so many steps from there is best
+
+    # -- preparation
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - start
+
+    def _problems(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        validation_data: tuple[Any, Any] | None,
+    ) -> tuple[Problem, Problem | None]:
+        whole = Problem(X, y, sample_weight, dtype=self.trainer.dtype)
+        fraction = self.trainer.validation_fraction
+        if validation_data is not None:
+            if fraction is not None:
+                raise ValueError("give validation_data or validation_fraction, not both")
+            held = Problem(*validation_data, dtype=whole.dtype, classes=whole.classes)
+            if held.n_features != whole.n_features:
+                raise ValueError(
+                    f"validation X has {held.n_features} features, training X has "
+                    f"{whole.n_features}"
+                )
+            return whole, held
+        if fraction is None:
+            return whole, None
+        from sklearn.model_selection import train_test_split
+
+        try:
+            train, test = train_test_split(
+                np.arange(whole.n_samples),
+                test_size=fraction,
+                random_state=self.seed % 2**32,
+                stratify=whole.y,
+            )
+        except ValueError as error:
+            raise ValueError(f"validation_fraction={fraction} does not work: {error}") from None
+        return whole.take(np.sort(train)), whole.take(np.sort(test))
+
+    def _smoothness(self) -> float:
+        return solvers.smoothness(self.problem, self.objective, self.trainer.batch_size)
+
+    def _learning_rate(self) -> float:
+        if self.trainer.learning_rate is not None:
+            return float(self.trainer.learning_rate)
+        if self.trainer.solver == "adam":
+            return solvers.ADAM_RATE
+        return solvers.safe_rate(self._smoothness())
+
+    def _start(self) -> State:
+        init, problem = self.trainer.init, self.problem
+        shape = problem.n_outputs, problem.n_features
+        if isinstance(init, str):
+            draw = np.zeros(shape[0] * (shape[1] + 1))
+            if init == "normal":
+                draw = np.random.default_rng(self.seed).normal(
+                    scale=self.trainer.init_scale, size=draw.shape
+                )
+            init = draw[:-1], draw[-1:]
+        params = as_params(init, problem)
+        if not all(np.isfinite(part).all() for part in params):
+            raise ValueError("init has NaN or infinite parameters")
+        if not self.objective.fit_intercept:
+            params = Params(params.coef, np.zeros_like(params.intercept))
+        return initial_state(params)
+
+    # -- stepping
+
+    def _steps(self, state: State, n_steps: int, batches: Batches | None) -> tuple[State, Any]:
+        """Run native steps, counting the rows that they read."""
+        self.rows_read += (
+            n_steps * self.problem.n_samples if batches is None else int(batches.sizes.sum())
+        )
+        return self.kernels.run(self.rule, state, n_steps, batches)
+
+    def _params(self, state: State) -> Params:
+        return unpack(state.theta, self.problem.n_features)
+
+    def _validate(self, state: State) -> float:
+        """Record loss and accuracy on the validation rows; return the loss."""
+        assert self.validation is not None
+        z = self.kernels.decision_function(self.validation.X, self._params(state))
+        loss = mean_log_loss(z, self.validation)
+        self.history["validation_loss"].append(loss)
+        self.history["validation_accuracy"].append(accuracy(z, self.validation))
+        return loss
+
+    def _observe(
+        self, epoch: int, records: NDArray[np.float64], state: State | None = None
+    ) -> tuple[int, str]:
+        """Take in (objective, gradient norm) after ``epoch``, ``epoch + 1``, … epochs.
+
+        ``state`` is the one after ``epoch`` epochs, for validation. Returns the number of the
+        record to end with, and the status there ("" to go on); later records are dropped.
+        """
+        losses, norms = records[:, 0], records[:, 1]
+        if epoch == 0:
+            self.initial_loss = float(losses[0])
+        limit = _EXPLODED * max(self.initial_loss, np.log(2.0))
+        ends = {"diverged": _first(~(losses <= limit))}
+        if self.trainer.tol > 0:
+            ends["converged"] = _first(norms <= self.trainer.tol)
+        met = [(i, name) for name, i in ends.items() if i is not None]
+        last, status = min(met, default=(len(losses) - 1, ""), key=lambda end: end[0])
+        monitored = losses[: last + (status != "diverged")]
+        if self.validation is not None:
+            validate = state is not None and epoch > 0 and len(monitored) > 0
+            monitored = np.array([self._validate(state)] if validate and state else [])
+        patience_ended = self.stopping.observe(epoch, monitored)
+        if patience_ended is not None and (patience_ended < last or not status):
+            last, status = patience_ended, "early_stopped"
+        self.history["loss"] += losses[(epoch == 0) : last + 1].tolist()
+        self.last_gradient_norm = float(norms[last])
+        return last, status
+
+    def _batches_of(self, epoch: int) -> Batches:
+        assert self.batch_size is not None
+        return solvers.epoch_batches(
+            self.problem.n_samples, self.batch_size, self.seed, epoch, self.trainer.replacement
+        )
+
+    def _advance_all_rows(self, state: State, epoch: int) -> tuple[State, int, str]:
+        """Do a chunk of full-batch steps; return the state where it ended or was stopped.
+
+        A chunk records the objective *before* each step, so it tells about the epochs ``epoch`` to
+        ``epoch + n - 1``; at the very end one more step is done for its record alone.
+        """
+        left = self.trainer.epochs - epoch
+        n = 1 if self.validation is not None else max(1, min(self.pace.steps(), left))
+        began = time.perf_counter()
+        after, records = self._steps(state, n, None)
+        self.pace.took(time.perf_counter() - began, n)
+        last, status = self._observe(epoch, records, state)
+        if self.stopping.best_epoch >= epoch:
+            self.best = state, self.stopping.best_epoch - epoch
+        if status:
+            stopped = self._steps(state, last, None)[0] if last else state
+            return stopped, epoch + last, status
+        return (state, epoch, "completed") if left == 0 else (after, epoch + n, "")
+
+    def _advance_batches(self, state: State, epoch: int) -> tuple[State, int, str]:
+        """Look at the objective on all rows, then do one epoch of mini-batch steps."""
+        records = self._look(state, with_gradient=self.trainer.tol > 0)
+        _, status = self._observe(epoch, records, state)
+        if self.stopping.best_epoch == epoch:
+            self.best = state, 0
+        if status or epoch == self.trainer.epochs:
+            return state, epoch, status or "completed"
+        batches = self._batches_of(epoch)
+        start = 0
+        while start < len(batches.sizes):
+            stop = start + self.pace.steps()
+            some = Batches(batches.indices[start:stop], batches.sizes[start:stop])
+            began = time.perf_counter()
+            state, _ = self._steps(state, len(some.sizes), some)
+            self.pace.took(time.perf_counter() - began, len(some.sizes))
+            start = stop
+        return state, epoch + 1, ""
+
+    def _look(self, state: State, with_gradient: bool) -> NDArray[np.float64]:
+        """Return objective and gradient norm (NaN unless asked for) on all rows, shape (1, 2)."""
+        self.rows_read += self.problem.n_samples
+        params = self._params(state)
+        if not with_gradient:
+            return np.array([[self.kernels.loss(params), np.nan]])
+        loss, gradient = self.kernels.loss_gradient(params)
+        return np.array([[loss, max(np.abs(part).max() for part in gradient)]])
+
+    def _notify(self, state: State, epoch: int, done: bool = False) -> bool:
+        if not self.trainer.callbacks:
+            return False
+        progress = TrainingProgress(
+            epoch, self.trainer.epochs, self.history, self._params(state), done
+        )
+        answers = [callback(progress) for callback in self.trainer.callbacks]
+        return any(answers)
+
+    # -- the run
+
+    def result(self) -> TrainingResult:
+        """Train and return the result."""
+        state = self._start()
+        with self._timed("compile"):
+            empty = None
+            if self.batch_size is not None:
+                empty = Batches(
+                    np.zeros((0, self.batch_size), np.int64), np.zeros(0, dtype=np.int64)
+                )
+            self.kernels.run(self.rule, state, 0, empty)
+        advance = self._advance_all_rows if self.batch_size is None else self._advance_batches
+        epoch, status = 0, ""
+        with self._timed("run"):
+            try:
+                while not status:
+                    state, epoch, status = advance(state, epoch)
+                    if not status and self._notify(state, epoch):
+                        records = self._look(state, with_gradient=True)
+                        status = self._observe(epoch, records, state)[1] or "callback"
+            finally:
+                self._notify(state, epoch, done=True)
+            final, final_epoch = self._chosen(state, epoch, status)
+        return self._finish(final, final_epoch, epoch, status)
+
+    def _chosen(self, state: State, epoch: int, status: str) -> tuple[State, int]:
+        """Return the state to report: the best one where that was asked for, else the last."""
+        best_epoch = self.stopping.best_epoch
+        wanted = self.trainer.patience is not None or status == "diverged"
+        if not wanted or best_epoch == epoch or self.best is None:
+            return state, epoch
+        start, steps = self.best
+        return (self._steps(start, steps, None)[0] if steps else start), best_epoch
+
+    def _finish(self, state: State, at: int, epoch: int, status: str) -> TrainingResult:
+        trainer, params = self.trainer, self._params(state)
+        loss = self.history["loss"][at - 1] if at > 0 else self.initial_loss
+        reason = self._reason(status, epoch)
+        if status in ("completed", "early_stopped", "callback") and trainer.l2 == trainer.l1 == 0:
+            with self._timed("checks"):
+                separated = diagnostics.separating_columns(self.problem, self.objective, params)
+                collinear = diagnostics.collinear_columns(self.problem, self.objective)
+            if separated is not None:
+                status = "separated"
+                reason = (
+                    f"the classes are separated {separated}; without a penalty the weights grow "
+                    "for ever, so these are partial: set l2 > 0"
+                )
+                self._warn(reason, SeparationWarning)
+            if collinear is not None:
+                self._warn(
+                    f"{collinear} of X are linearly dependent; without a penalty other weights "
+                    "fit equally well: drop one or set l2 > 0",
+                    CollinearityWarning,
+                )
+        self.timings["total"] = time.perf_counter() - self._started
+        result = TrainingResult(
+            coef=params.coef,
+            intercept=params.intercept,
+            classes=self.problem.classes,
+            loss=loss,
+            gradient_norm=self.last_gradient_norm if at == epoch else np.nan,
+            history={name: np.array(values) for name, values in self.history.items()},
+            initial_loss=self.initial_loss,
+            best_epoch=self.stopping.best_epoch,
+            n_epochs=epoch,
+            n_steps=epoch * self._steps_per_epoch(),
+            n_passes=self.rows_read / self.problem.n_samples,
+            status=status,
+            reason=reason,
+            learning_rate=self.rule.rate,
+            random_state=self.seed,
+            timings=self.timings,
+            backend=self.backend.name,
+            solver=trainer.solver,
+            arithmetic=trainer.arithmetic,
+            dtype=self.problem.dtype.name,
+            state=state,
+        )
+        if status == "diverged":
+            raise DivergenceError(f"{reason}; {self._largest_safe_step()}", result)
+        if trainer.learning_rate is not None and self._rose():
+            self._warn(
+                f"the loss rose with learning_rate={trainer.learning_rate:g}; "
+                + self._largest_safe_step(),
+                DivergenceWarning,
+            )
+        return result
+
+    def _steps_per_epoch(self) -> int:
+        return 1 if self.batch_size is None else -(-self.problem.n_samples // self.batch_size)
+
+    def _reason(self, status: str, epoch: int) -> str:
+        trainer = self.trainer
+        return {
+            "completed": f"all {epoch} epochs done",
+            "converged": f"no entry of the gradient exceeds tol={trainer.tol:g}",
+            "early_stopped": (
+                f"the {'training' if self.validation is None else 'validation'} loss did not fall "
+                f"by more than {trainer.min_delta:g} for {trainer.patience} epochs"
+            ),
+            "callback": "a callback asked to stop",
+            "diverged": (
+                f"training diverged in epoch {epoch}: "
+                f"the loss is {(self.history['loss'] or [self.initial_loss])[-1]:g}"
+            ),
+        }[status]
+
+    def _largest_safe_step(self) -> str:
+        rate = solvers.safe_rate(self._smoothness())
+        return f"the largest safe learning_rate for these data is {rate:.6g} (1/L)"
+
+    def _rose(self) -> bool:
+        losses: NDArray[np.float64] = np.array([self.initial_loss, *self.history["loss"]])
+        ended_higher = bool(losses[-1] > losses[0])
+        # Only plain full-batch descent must never rise; a few rises may be rounding.
+        falling = self.trainer.solver == "gd" and self.batch_size is None
+        rises = np.diff(losses) > 1e-12 * np.abs(losses[:-1])
+        return ended_higher or (falling and int(rises.sum()) > 5)
+
+    def _warn(self, message: str, category: type[Warning]) -> None:
+        warnings.warn(message, category, stacklevel=outside_frame())

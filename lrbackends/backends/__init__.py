@@ -1,0 +1,1 @@
+"""Engines that train: the protocol, the registry and the three built-in backends."""

@@ -1,0 +1,214 @@
+"""What a backend is: the only module that the author of another backend has to read.
+
+A *backend* says what it can do and compiles one problem into *kernels*; the kernels evaluate the
+objective and run update rules in native code. Everything else (validation, step sizes, mini-batch
+order, early stopping, results) is written once, outside the backends.
+
+Parameters travel in two forms. `Params` is the pair ``(coef, intercept)`` that users see. Inside a
+training run they are one flat vector, ``theta = [coef.ravel(), intercept]``, because update rules
+work coordinate by coordinate; `pack` and `unpack` convert.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrbackends.errors import UnsupportedError
+from lrbackends.objective import Objective, Params
+from lrbackends.problem import Problem
+
+API_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend covers; what it does not cover is refused with a reason, never approximated.
+
+    Attributes
+    ----------
+    dtypes : tuple of str
+        Types that it computes in.
+    reproducible, sparse, multinomial, l1, hessian : bool
+        Whether it offers the reproducible arithmetic, CSR data, more than two classes, the absolute
+        penalty, and `Kernels.hessian` with `Kernels.hessian_product`.
+    threads : bool
+        Whether ``n_threads`` is honoured.
+    devices : tuple of str
+        Where it computes.
+    """
+
+    dtypes: tuple[str, ...] = ("float64", "float32")
+    reproducible: bool = False
+    sparse: bool = False
+    multinomial: bool = False
+    l1: bool = False
+    hessian: bool = False
+    threads: bool = False
+    devices: tuple[str, ...] = ("cpu",)
+
+
+class State(NamedTuple):
+    """Everything that a training run carries from step to step; all vectors have theta's shape.
+
+    Attributes
+    ----------
+    theta, residual : ndarray of shape (n_outputs * (n_features + 1),)
+        The parameters and the part of them that one float cannot hold: their sum is the exact
+        running total of the updates (a two-word, or compensated, update).
+    first, second : ndarray
+        The rule's memory: velocity or first moment, second moment; zeros where it has none.
+    step : int
+        Updates done so far.
+    """
+
+    theta: NDArray[Any]
+    residual: NDArray[Any]
+    first: NDArray[Any]
+    second: NDArray[Any]
+    step: int
+
+
+class Batches(NamedTuple):
+    """Rows for each of several mini-batch steps, drawn once on the host for every backend.
+
+    Attributes
+    ----------
+    indices : ndarray of shape (n_steps, batch_size), int64
+        Row numbers; in row t only the first ``sizes[t]`` count, the rest is padding with zeros.
+    sizes : ndarray of shape (n_steps,), int64
+    """
+
+    indices: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+
+class Coefficients(NamedTuple):
+    """What a rule needs to know of one step: scalars, the same for every coordinate."""
+
+    rate: Any
+    decay1: Any
+    decay2: Any
+    epsilon: Any
+
+
+class Rule(Protocol):
+    """An update rule: how one step moves the parameters. Written once, compiled by each backend."""
+
+    @property
+    def name(self) -> str:
+        """Name of the solver that it belongs to."""
+
+    def update(
+        self, gradient: Any, first: Any, second: Any, c: Coefficients, sqrt: Any
+    ) -> tuple[Any, Any, Any]:
+        """Return (step to add, new first, new second).
+
+        A pure function of one coordinate in plain arithmetic, so that it works on scalars and
+        arrays of any engine; ``sqrt`` is the engine's own square root.
+        """
+
+    def coefficients(self, step: int, n_steps: int) -> NDArray[np.float64]:
+        """Return the `Coefficients` of the ``n_steps`` steps after ``step``, shape (n_steps, 4)."""
+
+
+@runtime_checkable
+class Kernels(Protocol):
+    """One problem compiled on one backend. Return values are synchronised and plain NumPy."""
+
+    def loss(self, params: Any) -> float:
+        """Return the objective at ``params``."""
+
+    def loss_gradient(self, params: Any) -> tuple[float, Params]:
+        """Return the objective and its gradient at ``params``."""
+
+    def decision_function(self, X: NDArray[Any], params: Any) -> NDArray[Any]:
+        """Return scores X coef' + intercept, shape (n_samples,), for validated ``X``.
+
+        The problem's own array may be passed; it is then not transferred again.
+        """
+
+    def run(
+        self, rule: Rule, state: State, n_steps: int, batches: Batches | None
+    ) -> tuple[State, NDArray[np.float64]]:
+        """Do ``n_steps`` updates in native code, on all rows or on the given mini-batches.
+
+        Returns the new state and, per step, the objective and the largest absolute entry of the
+        gradient *before* the update, shape (n_steps, 2). On a mini-batch both are those of the
+        batch: its mean over ``sizes[t]`` rows, with the problem's mean-one weights. With
+        ``n_steps=0`` it only compiles, so that compiling can be timed apart. ``state`` is not
+        written to, and equal arguments give equal bits: stopped runs are replayed.
+        """
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """An engine: says what it can do and compiles problems."""
+
+    name: str
+    api_version: int
+
+    def capabilities(self) -> Capabilities:
+        """Return what this backend covers."""
+
+    def compile(
+        self,
+        problem: Problem,
+        objective: Objective,
+        arithmetic: str = "fast",
+        n_threads: int | None = None,
+    ) -> Kernels:
+        """Bring the data to the engine and return the kernels of this problem."""
+
+
+ARITHMETICS = ("fast", "reproducible")
+
+
+def require(
+    backend: Backend,
+    problem: Problem,
+    objective: Objective,
+    arithmetic: str,
+    n_threads: int | None = None,
+) -> None:
+    """Raise UnsupportedError unless the backend covers this; every backend's compile calls it."""
+    can = backend.capabilities()
+
+    def refuse(what: str, instead: str) -> None:
+        raise UnsupportedError(f"backend {backend.name!r} does not cover {what}; {instead}")
+
+    if arithmetic not in ARITHMETICS:
+        raise ValueError(f"arithmetic={arithmetic!r} is unknown; choose from fast, reproducible")
+    if arithmetic == "reproducible" and not can.reproducible:
+        refuse("arithmetic='reproducible'", "use arithmetic='fast'")
+    if problem.dtype.name not in can.dtypes:
+        refuse(f"dtype {problem.dtype.name}", f"use dtype {' or '.join(map(repr, can.dtypes))}")
+    if objective.l1 > 0 and not can.l1:
+        refuse("an L1 penalty", "use l2 and l1=0")
+    if n_threads is not None and not can.threads:
+        refuse(
+            f"n_threads={n_threads}",
+            "its thread pool cannot be limited after import, so set the CPU affinity of the "
+            "process (taskset) and leave n_threads=None",
+        )
+
+
+def pack(params: Params) -> NDArray[Any]:
+    """Return ``params`` as one flat vector, ``[coef.ravel(), intercept]``."""
+    return np.concatenate([params.coef.ravel(), params.intercept.ravel()])
+
+
+def unpack(theta: NDArray[Any], n_features: int) -> Params:
+    """Return the flat vector ``theta`` as ``(coef, intercept)``, copied."""
+    n_outputs = len(theta) // (n_features + 1)
+    split = n_outputs * n_features
+    return Params(theta[:split].reshape(n_outputs, n_features).copy(), theta[split:].copy())
+
+
+def initial_state(params: Params) -> State:
+    """Return the state before the first step."""
+    theta = pack(params)
+    return State(theta, np.zeros_like(theta), np.zeros_like(theta), np.zeros_like(theta), 0)

@@ -1,0 +1,182 @@
+"""What is learnt from: validated features, encoded labels and sample weights."""
+
+from __future__ import annotations
+
+import warnings
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lrbackends import _validation as validation
+from lrbackends.errors import ScaleWarning
+
+_SCALE_SPAN = 1e6  # columns whose sizes span more than this are reported
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Problem:
+    """A data set that has been checked once and is ready for every backend.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Real, finite numbers. Never written to; copied only when its type or layout must change.
+    y : array-like of shape (n_samples,) or (n_samples, 1)
+        Class labels: integers, booleans, strings or whole floats; exactly two classes.
+    sample_weight : array-like of shape (n_samples,) or scalar, optional
+        Non-negative weights. A weight of 2 counts as a repeated row; rows of weight 0 are dropped.
+    dtype : {"float64", "float32"}, optional
+        Type to compute in. Default: float32 for float32 data, float64 for everything else.
+    classes : array-like of shape (2,), optional
+        Encode ``y`` by these classes, as validation data are; default: the sorted labels of ``y``.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        C-contiguous, of type ``dtype``.
+    y : ndarray of shape (n_samples,)
+        Labels encoded 0..K-1, int64.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights divided by their mean, float64; None when every row counts the same.
+    classes : ndarray of shape (K,)
+        The labels that 0..K-1 stand for.
+    feature_names : tuple of str or None
+        Column names where X had them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The data cannot be trained on; the message names the row, column or value.
+    """
+
+    X: NDArray[Any]
+    y: NDArray[np.int64]
+    sample_weight: NDArray[np.float64] | None
+    classes: NDArray[Any]
+    feature_names: tuple[str, ...] | None
+
+    def __init__(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        dtype: Any = None,
+        classes: ArrayLike | None = None,
+    ) -> None:
+        names = validation.feature_names_of(X)
+        matrix = validation.as_matrix(X, dtype)
+        n, p = matrix.shape
+        if n == 0:
+            raise ValueError("X has no rows; at least one sample of each class is needed")
+        if p == 0:
+            raise ValueError("X has no columns; at least one feature is needed")
+        labels = validation.as_labels(y, n)
+        facts = validation.scan(matrix, names)
+        weight = validation.as_weights(sample_weight, n)
+        if weight is not None:
+            kept = weight > 0
+            if not kept.all():
+                matrix, labels, weight = matrix[kept], labels[kept], weight[kept]
+            weight = weight / weight.mean()
+            if (weight == 1.0).all():
+                weight = None
+        known, codes = _encode(labels, classes)
+        _warn_of_scale(facts.rms, names)
+        self._set(X=matrix, y=codes, sample_weight=weight, classes=known, feature_names=names)
+
+    def take(self, rows: NDArray[np.intp]) -> Problem:
+        """Return the problem of some rows, with the same classes."""
+        part = copy(self)
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        part._set(
+            X=self.X[rows],
+            y=self.y[rows],
+            sample_weight=None if weight is None else weight / weight.mean(),
+        )
+        return part
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return int(self.X.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return int(self.X.shape[1])
+
+    @property
+    def n_outputs(self) -> int:
+        """Rows of ``coef``: one for two classes."""
+        return 1
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type that is computed in."""
+        return self.X.dtype
+
+    @cached_property
+    def sign(self) -> NDArray[Any]:
+        """1 - 2y: +1 for class 0 and -1 for class 1, shape (n_samples,), of type ``dtype``."""
+        return (1 - 2 * self.y).astype(self.dtype)
+
+    @cached_property
+    def weight(self) -> NDArray[Any]:
+        """Sample weights with mean one, all ones where none were given, of type ``dtype``."""
+        if self.sample_weight is None:
+            return np.ones(self.n_samples, self.dtype)
+        return self.sample_weight.astype(self.dtype)
+
+
+def _encode(
+    labels: NDArray[Any], classes: ArrayLike | None
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    if classes is not None:
+        known = np.asarray(classes)
+        codes = np.minimum(np.searchsorted(known, labels), len(known) - 1)
+        strange = np.flatnonzero(known[codes] != labels)
+        if len(strange):
+            raise ValueError(
+                f"y has label {labels[strange[0]]!r} in row {strange[0]}, which is not one of the "
+                f"training classes {known.tolist()}"
+            )
+        return known, codes.astype(np.int64)
+    known, codes = np.unique(labels, return_inverse=True)
+    if len(known) == 1:
+        raise ValueError(
+            f"y has only one class, {known[0]!r}, among the rows of positive weight; two are needed"
+        )
+    if len(known) > 2:
+        shown = ", ".join(repr(k) for k in known[:5].tolist()) + (", …" if len(known) > 5 else "")
+        raise ValueError(
+            f"y has {len(known)} classes ({shown}); the backends train two-class models, "
+            "so keep two of them"
+        )
+    return known, codes.astype(np.int64)
+
+
+def _warn_of_scale(rms: NDArray[np.float64], names: tuple[str, ...] | None) -> None:
+    """Compare column sizes with one another and with the intercept's column of ones."""
+    used = np.flatnonzero(rms > 0)
+    if not len(used):
+        return
+    small, large = used[rms[used].argmin()], used[rms[used].argmax()]
+    if max(rms[large], 1.0) > _SCALE_SPAN * min(rms[small], 1.0):
+        extreme = int(large if rms[large] > 1.0 / rms[small] else small)
+        column = f"column {extreme}" + (f" ({names[extreme]!r})" if names else "")
+        warnings.warn(
+            f"column sizes span more than {_SCALE_SPAN:.0e}: the root mean square of {column} is "
+            f"{rms[extreme]:.3g} (the intercept's is 1); training will be slow, "
+            "standardise the columns",
+            ScaleWarning,
+            stacklevel=validation.outside_frame(),
+        )

@@ -1,0 +1,1 @@
+"""Views of evidence and comparisons for people: text tables and pictures."""

@@ -1,0 +1,101 @@
+"""Update rules, written once: each says how one coordinate moves, in plain arithmetic.
+
+A rule is compiled by every backend, on scalars in Numba and on arrays in NumPy and JAX, so it uses
+only ``+ - * /`` and the ``sqrt`` that it is handed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrbackends._validation import check_choice
+from lrbackends.backends.protocol import Coefficients
+
+Moved = tuple[Any, Any, Any]  # the step to add, the new first and second moments
+Update = Callable[[Any, Any, Any, Coefficients, Any], Moved]
+
+
+def gd(gradient: Any, first: Any, second: Any, c: Coefficients, sqrt: Any) -> Moved:
+    """Step against the gradient."""
+    return -c.rate * gradient, first, second
+
+
+def momentum(gradient: Any, first: Any, second: Any, c: Coefficients, sqrt: Any) -> Moved:
+    """Step along a velocity, the decaying sum of the gradients (Polyak 1964)."""
+    velocity = c.decay1 * first + gradient
+    return -c.rate * velocity, velocity, second
+
+
+def nesterov(gradient: Any, first: Any, second: Any, c: Coefficients, sqrt: Any) -> Moved:
+    """Momentum whose gradient is taken where the velocity leads.
+
+    Nesterov (1983) in the form of Sutskever et al. (2013, section 3.5): the parameters kept are the
+    ones looked ahead to, so one gradient a step is enough.
+    """
+    velocity = c.decay1 * first + gradient
+    return -c.rate * (gradient + c.decay1 * velocity), velocity, second
+
+
+def adam(gradient: Any, first: Any, second: Any, c: Coefficients, sqrt: Any) -> Moved:
+    """Adam (Kingma & Ba 2015); the bias corrections are inside ``rate`` and ``epsilon``."""
+    first = c.decay1 * first + (1 - c.decay1) * gradient
+    second = c.decay2 * second + (1 - c.decay2) * gradient * gradient
+    return -c.rate * first / (sqrt(second) + c.epsilon), first, second
+
+
+_UPDATES: dict[str, Update] = {f.__name__: f for f in (gd, momentum, nesterov, adam)}
+FIRST_ORDER = tuple(_UPDATES)
+ADAM_RATE = 1e-3  # Kingma & Ba's default; Adam's steps do not scale with the gradient
+
+
+@dataclass(frozen=True)
+class UpdateRule:
+    """One of the rules with its hyper-parameters; what a backend's ``run`` takes.
+
+    Parameters
+    ----------
+    name : {"gd", "momentum", "nesterov", "adam"}
+    rate : float
+        Learning rate.
+    momentum : float
+        Decay of the velocity (momentum, nesterov) or of the first moment (adam), in [0, 1).
+    decay2 : float
+        Decay of adam's second moment, in [0, 1).
+    epsilon : float
+        Added to adam's denominator.
+    """
+
+    name: str
+    rate: float
+    momentum: float = 0.9
+    decay2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        check_choice("solver", self.name, FIRST_ORDER)
+
+    @property
+    def update(self) -> Update:
+        """The pure function of one coordinate."""
+        return _UPDATES[self.name]
+
+    def coefficients(self, step: int, n_steps: int) -> NDArray[np.float64]:
+        """Return (rate, decay1, decay2, epsilon) of the ``n_steps`` steps that follow ``step``.
+
+        Adam's bias corrections, in the efficient form at the end of section 2 of Kingma & Ba: with
+        c1 = 1 - decay1^t and c2 = 1 - decay2^t, rate becomes rate sqrt(c2) / c1 and epsilon becomes
+        epsilon sqrt(c2). They are computed here so that every backend gets the same numbers.
+        """
+        rows = np.empty((n_steps, 4))
+        rows[:] = self.rate, self.momentum, self.decay2, self.epsilon
+        if self.name == "adam":
+            t = np.arange(step + 1, step + n_steps + 1, dtype=np.float64)
+            root = np.sqrt(1.0 - self.decay2**t)
+            rows[:, 0] *= root / (1.0 - self.momentum**t)
+            rows[:, 3] *= root
+        return rows
