@@ -113,11 +113,11 @@ def _refuse_odd_columns(X: Any) -> None:
                 f"column {j} ({str(name)!r}) of X has dtype {column.dtype}, not numbers; "
                 "encode it as numbers or drop it"
             )
-        missing = np.flatnonzero(np.asarray(column.isna())) if hasattr(column, "isna") else ()
-        if len(missing):
+        missing = np.flatnonzero(np.asarray(column.isna())) if hasattr(column, "isna") else None
+        if missing is not None and len(missing):
             raise ValueError(
                 f"column {j} ({str(name)!r}) of X has {len(missing)} missing or NaN values, "
-                f"the first in row {missing[0]}; fill or drop them"
+                f"the first in row {int(missing[0])}; fill or drop them"
             )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -91,12 +90,14 @@ class Problem:
 
     def take(self, rows: NDArray[np.intp]) -> Problem:
         """Return the problem of some rows, with the same classes."""
-        part = copy(self)
+        part = object.__new__(Problem)
         weight = None if self.sample_weight is None else self.sample_weight[rows]
         part._set(
             X=self.X[rows],
             y=self.y[rows],
             sample_weight=None if weight is None else weight / weight.mean(),
+            classes=self.classes,
+            feature_names=self.feature_names,
         )
         return part
 

@@ -18,6 +18,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
+from lrbackends.backends._chunks import chunk_bounds
 from lrbackends.backends.protocol import (
     API_VERSION,
     Batches,
@@ -35,7 +36,28 @@ from lrbackends.problem import Problem
 _CAPACITY = 1024  # steps in one compiled call; shorter runs use the same compiled code
 _CAPACITY_INDICES = 1 << 20  # bound on the mini-batch rows handed to one call
 
-_Data = tuple[jax.Array, jax.Array, jax.Array]  # X, sign, weight
+# X, sign and weight, each cut into chunks of rows; rows of weight 0 fill up the last chunk.
+_Data = tuple[jax.Array, jax.Array, jax.Array]
+
+
+def _chunked(problem: Problem) -> tuple[NDArray[Any], ...]:
+    """Return X, sign and weight with a leading axis of chunks."""
+    bounds = chunk_bounds(problem.X)
+    n_rows = bounds[0][1] * len(bounds)
+
+    def cut(rows: NDArray[Any]) -> NDArray[Any]:
+        if n_rows > len(rows):
+            filled = np.zeros((n_rows, *rows.shape[1:]), rows.dtype)
+            filled[: len(rows)] = rows
+            rows = filled
+        return rows.reshape(len(bounds), -1, *rows.shape[1:])
+
+    return cut(problem.X), cut(problem.sign), cut(problem.weight)
+
+
+def _flat(rows: jax.Array) -> jax.Array:
+    """Undo the cutting into chunks."""
+    return rows.reshape(-1, *rows.shape[2:])
 
 
 @jax.custom_jvp
@@ -55,26 +77,35 @@ def _log_loss_rule(
     return _log_loss(m), a * dm
 
 
-def _mean_loss(
-    theta: jax.Array, data: _Data, n: jax.Array | int, l2: jax.Array, fit_intercept: bool
+def _loss_sum(
+    theta: jax.Array, X: jax.Array, sign: jax.Array, weight: jax.Array, fit_intercept: bool
 ) -> jax.Array:
-    """Return the objective over the rows of ``data``, ``n`` of which have a weight."""
-    X, sign, weight = data
-    coef = theta[:-1]
+    """Return the weighted sum of the rows' losses."""
     intercept = theta[-1] if fit_intercept else lax.stop_gradient(theta[-1])
-    z = X @ coef + intercept
+    z = X @ theta[:-1] + intercept
     m = sign * z
-    return jnp.sum(weight * _log_loss(m)) / n + 0.5 * l2 * (coef @ coef)
+    return jnp.sum(weight * _log_loss(m))
 
 
-@partial(jax.jit, static_argnames="fit_intercept")
+def _penalty(theta: jax.Array, l2: jax.Array) -> jax.Array:
+    return 0.5 * l2 * (theta[:-1] @ theta[:-1])
+
+
 def _loss_gradient(
-    theta: jax.Array, data: _Data, l2: jax.Array, fit_intercept: bool
+    theta: jax.Array, data: _Data, n: jax.Array | int, l2: jax.Array, fit_intercept: bool
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the objective and, by `jax.grad`, its gradient (dw and db in one vector)."""
-    n = data[1].shape[0]
-    loss, gradient = jax.value_and_grad(_mean_loss)(theta, data, n, l2, fit_intercept)
-    return loss, gradient
+    """Return the objective over ``n`` rows and, by `jax.grad`, its gradient (dw and db).
+
+    Each chunk of rows is differentiated on its own and the chunks are added up, so that the sums
+    depend on the shape alone, not on how XLA's threads would split them.
+    """
+    of_chunk = jax.value_and_grad(partial(_loss_sum, fit_intercept=fit_intercept))
+    losses, gradients = jax.vmap(of_chunk, in_axes=(None, 0, 0, 0))(theta, *data)
+    penalty, slope = jax.value_and_grad(_penalty)(theta, l2)
+    return jnp.sum(losses) / n + penalty, jnp.sum(gradients, axis=0) / n + slope
+
+
+_loss_gradient_once = jax.jit(_loss_gradient, static_argnames="fit_intercept")
 
 
 @jax.jit
@@ -97,6 +128,7 @@ def _run(
     vectors: _Vectors,
     n_steps: jax.Array,
     data: _Data,
+    n_rows: jax.Array,
     batches: tuple[jax.Array, jax.Array] | None,
     l2: jax.Array,
     coefficients: jax.Array,
@@ -107,12 +139,12 @@ def _run(
 
     def step(t: jax.Array, carry: tuple[_Vectors, jax.Array]) -> tuple[_Vectors, jax.Array]:
         (theta, residual, first, second), records = carry
-        some, n = data, jnp.asarray(data[1].shape[0])
+        some, n = data, n_rows
         if batches is not None:
             rows, n = batches[0][t], batches[1][t]
-            X, sign, weight = (d[rows] for d in data)
-            some = X, sign, jnp.where(jnp.arange(len(rows)) < n, weight, 0)
-        loss, gradient = jax.value_and_grad(_mean_loss)(theta, some, n, l2, fit_intercept)
+            X, sign, weight = (_flat(d)[rows] for d in data)
+            some = X[None], sign[None], jnp.where(jnp.arange(len(rows)) < n, weight, 0)[None]
+        loss, gradient = _loss_gradient(theta, some, n, l2, fit_intercept)
         delta, first, second = update(
             gradient, first, second, Coefficients(*coefficients[t]), jnp.sqrt
         )
@@ -131,8 +163,8 @@ class JaxKernels:
         self._problem = problem
         self._fit_intercept = bool(objective.fit_intercept)
         with jax.enable_x64(True):
-            data = jnp.asarray(problem.X), jnp.asarray(problem.sign), jnp.asarray(problem.weight)
-            self._data: _Data = jax.block_until_ready(data)  # type: ignore[no-untyped-call]
+            X, sign, weight = (jnp.asarray(part) for part in _chunked(problem))
+            self._data: _Data = jax.block_until_ready((X, sign, weight))  # type: ignore[no-untyped-call]
             self._l2 = jnp.asarray(objective.l2, problem.dtype)
 
     def loss(self, params: Any) -> float:
@@ -143,15 +175,18 @@ class JaxKernels:
         """Return the objective and its gradient at ``params``."""
         theta = pack(as_params(params, self._problem))
         with jax.enable_x64(True):
-            loss, gradient = _loss_gradient(theta, self._data, self._l2, self._fit_intercept)
+            loss, gradient = _loss_gradient_once(
+                theta, self._data, self._problem.n_samples, self._l2, self._fit_intercept
+            )
             return float(loss), unpack(np.asarray(gradient), self._problem.n_features)
 
     def decision_function(self, X: NDArray[Any], params: Any) -> NDArray[Any]:
         """Return scores of shape (n_samples,)."""
         theta = pack(as_params(params, self._problem))
         with jax.enable_x64(True):
-            rows = self._data[0] if X is self._problem.X else jnp.asarray(X)
-            return np.array(_scores(rows, theta))
+            own = X is self._problem.X
+            scores = _scores(_flat(self._data[0]) if own else jnp.asarray(X), theta)
+            return np.array(scores)[: len(X)]
 
     def run(
         self, rule: Rule, state: State, n_steps: int, batches: Batches | None
@@ -180,6 +215,7 @@ class JaxKernels:
                     vectors,
                     count,
                     self._data,
+                    self._problem.n_samples,
                     some,
                     self._l2,
                     coefficients,
