@@ -1,0 +1,1 @@
+"""Timings of the kernels and of whole fits; see README.md for what each suite times."""

@@ -1,0 +1,1 @@
+"""Honest measurement: each backend in fresh processes, its costs apart, its result checked."""
