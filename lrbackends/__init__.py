@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lrbackends.backends.registry import available_backends as available_backends
     from lrbackends.backends.registry import get_backend as get_backend
+    from lrbackends.benchmarking.compare import compare as compare
+    from lrbackends.benchmarking.comparison import Comparison as Comparison
+    from lrbackends.equivalence.evidence import EquivalenceReport as EquivalenceReport
+    from lrbackends.equivalence.verification import verify as verify
     from lrbackends.objective import Objective as Objective
     from lrbackends.objective import Params as Params
     from lrbackends.problem import Problem as Problem
@@ -21,13 +25,17 @@ __version__ = "0.1.0"
 
 # Public names and the modules that they are loaded from on first use.
 _EXPORTS = {
+    "Comparison": "lrbackends.benchmarking.comparison",
+    "EquivalenceReport": "lrbackends.equivalence.evidence",
     "Objective": "lrbackends.objective",
     "Params": "lrbackends.objective",
     "Problem": "lrbackends.problem",
     "Trainer": "lrbackends.trainer",
     "TrainingResult": "lrbackends.result",
     "available_backends": "lrbackends.backends.registry",
+    "compare": "lrbackends.benchmarking.compare",
     "get_backend": "lrbackends.backends.registry",
+    "verify": "lrbackends.equivalence.verification",
 }
 
 __all__ = [*sorted(_EXPORTS), "__version__"]

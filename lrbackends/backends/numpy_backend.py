@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
+from lrbackends._blas import single_threaded
 from lrbackends.backends._chunks import Team, chunk_bounds, thread_count
 from lrbackends.backends.protocol import (
     API_VERSION,
@@ -27,7 +27,6 @@ from lrbackends.objective import Objective, Params, as_params
 from lrbackends.problem import Problem
 
 _BLOCK_BYTES = 1 << 19
-_BLAS = ThreadpoolController().select(user_api="blas")
 
 
 def _accumulate(
@@ -122,14 +121,14 @@ class NumpyKernels:
     def loss_gradient(self, params: Any) -> tuple[float, Params]:
         """Return the objective and its gradient at ``params``."""
         theta = pack(as_params(params, self._problem))
-        with _BLAS.limit(limits=1), np.errstate(all="ignore"):
+        with single_threaded(), np.errstate(all="ignore"):
             loss, gradient = self._loss_gradient(theta)
         return loss, unpack(gradient, self._problem.n_features)
 
     def decision_function(self, X: NDArray[Any], params: Any) -> NDArray[Any]:
         """Return scores of shape (n_samples,)."""
         coef, intercept = as_params(params, self._problem)
-        with _BLAS.limit(limits=1), np.errstate(all="ignore"):
+        with single_threaded(), np.errstate(all="ignore"):
             return np.asarray(X.dot(coef[0]) + intercept[0])
 
     def run(
@@ -140,7 +139,7 @@ class NumpyKernels:
         update = rule.update
         coefficients = rule.coefficients(step, n_steps).astype(theta.dtype)
         records = np.empty((n_steps, 2))
-        with _BLAS.limit(limits=1), np.errstate(all="ignore"):
+        with single_threaded(), np.errstate(all="ignore"):
             for t in range(n_steps):
                 rows = None if batches is None else batches.indices[t, : batches.sizes[t]]
                 loss, gradient = self._loss_gradient(theta, rows)

@@ -41,11 +41,3 @@ def to_text(*parts: Table | str, width: int = WIDTH) -> str:
     out = console.file
     assert isinstance(out, io.StringIO)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
-
-
-def seconds(value: float) -> str:
-    """Return a duration with a unit that suits it: "1.23 s", "4.56 ms", "7.89 µs"."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value / 1e-6:.3g} µs"

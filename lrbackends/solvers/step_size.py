@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lrbackends._blas import single_threaded
 from lrbackends.objective import Objective
 from lrbackends.problem import Problem
 
@@ -36,7 +37,8 @@ def augmented_gram(problem: Problem, fit_intercept: bool) -> NDArray[np.float64]
 def _largest_eigenvalue(problem: Problem, fit_intercept: bool) -> float:
     """Return an upper estimate of the largest eigenvalue of the augmented Gram matrix."""
     if problem.n_features <= _GRAM_FEATURES:
-        return float(np.linalg.eigvalsh(augmented_gram(problem, fit_intercept))[-1])
+        with single_threaded():
+            return float(np.linalg.eigvalsh(augmented_gram(problem, fit_intercept))[-1])
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     X, n, p = problem.X, problem.n_samples, problem.n_features
@@ -48,14 +50,15 @@ def _largest_eigenvalue(problem: Problem, fit_intercept: bool) -> float:
         return np.append(z.astype(X.dtype) @ X, fit_intercept * z.sum()) / n
 
     operator = LinearOperator((p + 1, p + 1), matvec=product, dtype=np.float64)
-    top = eigsh(
-        operator,
-        k=1,
-        tol=_LANCZOS_TOLERANCE,
-        v0=np.ones(p + 1),
-        ncv=min(p + 1, 12),
-        return_eigenvectors=False,
-    )
+    with single_threaded():
+        top = eigsh(
+            operator,
+            k=1,
+            tol=_LANCZOS_TOLERANCE,
+            v0=np.ones(p + 1),
+            ncv=min(p + 1, 12),
+            return_eigenvectors=False,
+        )
     return float(top[0]) * (1 + _LANCZOS_TOLERANCE)
 
 
