@@ -18,7 +18,62 @@ STATUSES = ("completed", "converged", "early_stopped", "callback", "separated", 
 
 
 @dataclass(frozen=True)
-class TrainingResult:
+class LinearModel:
+    """A two-class model that can predict, wherever it came from.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (1, n_features)
+    intercept : ndarray of shape (1,)
+    classes : ndarray of shape (2,)
+        A positive score predicts ``classes[1]``.
+    """
+
+    coef: NDArray[Any]
+    intercept: NDArray[Any]
+    classes: NDArray[Any]
+
+    @property
+    def params(self) -> Params:
+        """``(coef, intercept)``."""
+        return Params(self.coef, self.intercept)
+
+    def decision_function(self, X: Any) -> NDArray[Any]:
+        """Return scores X coef' + intercept, shape (n_samples,)."""
+        matrix = validation.as_matrix(X, self.coef.dtype)
+        if matrix.shape[1] != self.coef.shape[1]:
+            raise ValueError(
+                f"X has {matrix.shape[1]} features, but the model was trained on "
+                f"{self.coef.shape[1]}"
+            )
+        validation.check_finite(matrix, validation.feature_names_of(X))
+        with np.errstate(over="ignore"):
+            return np.asarray(matrix @ self.coef[0] + self.intercept[0])
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Return the probability of each class, shape (n_samples, 2), each in [0, 1]."""
+        z = self.decision_function(X)
+        return np.column_stack([sigmoid(-z), sigmoid(z)])
+
+    def predict(self, X: Any, threshold: float = 0.5) -> NDArray[Any]:
+        """Return class labels, shape (n_samples,).
+
+        ``classes[1]`` is predicted where its probability exceeds ``threshold``.
+        """
+        validation.check_number("threshold", threshold, high=1.0)
+        z = self.decision_function(X)
+        # The sign of the score decides at 1/2, so that rounding of the sigmoid cannot.
+        positive = z > 0 if threshold == 0.5 else sigmoid(z) > threshold
+        return np.asarray(self.classes[positive.astype(np.intp)])
+
+    def accuracy(self, X: Any, y: Any) -> float:
+        """Return the share of rows of X whose predicted label is the one in y."""
+        problem = Problem(X, y, dtype=self.coef.dtype, classes=self.classes)
+        return accuracy(self.decision_function(problem.X), problem)
+
+
+@dataclass(frozen=True)
+class TrainingResult(LinearModel):
     """A trained two-class model and how training went.
 
     Attributes
@@ -61,9 +116,6 @@ class TrainingResult:
         The solver's state at the returned parameters.
     """
 
-    coef: NDArray[Any]
-    intercept: NDArray[Any]
-    classes: NDArray[Any]
     loss: float
     gradient_norm: float
     history: Mapping[str, NDArray[np.float64]]
@@ -87,41 +139,3 @@ class TrainingResult:
     def converged(self) -> bool:
         """Whether the gradient norm reached the tolerance."""
         return self.status == "converged"
-
-    @property
-    def params(self) -> Params:
-        """``(coef, intercept)``."""
-        return Params(self.coef, self.intercept)
-
-    def decision_function(self, X: Any) -> NDArray[Any]:
-        """Return scores X coef' + intercept, shape (n_samples,)."""
-        matrix = validation.as_matrix(X, self.coef.dtype)
-        if matrix.shape[1] != self.coef.shape[1]:
-            raise ValueError(
-                f"X has {matrix.shape[1]} features, but the model was trained on "
-                f"{self.coef.shape[1]}"
-            )
-        validation.check_finite(matrix, validation.feature_names_of(X))
-        with np.errstate(over="ignore"):
-            return np.asarray(matrix @ self.coef[0] + self.intercept[0])
-
-    def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Return the probability of each class, shape (n_samples, 2), each in [0, 1]."""
-        z = self.decision_function(X)
-        return np.column_stack([sigmoid(-z), sigmoid(z)])
-
-    def predict(self, X: Any, threshold: float = 0.5) -> NDArray[Any]:
-        """Return class labels, shape (n_samples,).
-
-        ``classes[1]`` is predicted where its probability exceeds ``threshold``.
-        """
-        validation.check_number("threshold", threshold, high=1.0)
-        z = self.decision_function(X)
-        # The sign of the score decides at 1/2, so that rounding of the sigmoid cannot.
-        positive = z > 0 if threshold == 0.5 else sigmoid(z) > threshold
-        return np.asarray(self.classes[positive.astype(np.intp)])
-
-    def accuracy(self, X: Any, y: Any) -> float:
-        """Return the share of rows of X whose predicted label is the one in y."""
-        problem = Problem(X, y, dtype=self.coef.dtype, classes=self.classes)
-        return accuracy(self.decision_function(problem.X), problem)
