@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from lrbackends.backends.registry import get_backend as get_backend
     from lrbackends.benchmarking.compare import compare as compare
     from lrbackends.benchmarking.comparison import Comparison as Comparison
+    from lrbackends.datasets import Dataset as Dataset
+    from lrbackends.datasets import load_dataset as load_dataset
     from lrbackends.equivalence.evidence import EquivalenceReport as EquivalenceReport
     from lrbackends.equivalence.verification import verify as verify
+    from lrbackends.model_file import load_model as load_model
+    from lrbackends.model_file import save_model as save_model
     from lrbackends.objective import Objective as Objective
     from lrbackends.objective import Params as Params
     from lrbackends.problem import Problem as Problem
@@ -26,6 +30,7 @@ __version__ = "0.1.0"
 # Public names and the modules that they are loaded from on first use.
 _EXPORTS = {
     "Comparison": "lrbackends.benchmarking.comparison",
+    "Dataset": "lrbackends.datasets",
     "EquivalenceReport": "lrbackends.equivalence.evidence",
     "Objective": "lrbackends.objective",
     "Params": "lrbackends.objective",
@@ -34,6 +39,9 @@ _EXPORTS = {
     "TrainingResult": "lrbackends.result",
     "available_backends": "lrbackends.backends.registry",
     "compare": "lrbackends.benchmarking.compare",
+    "load_dataset": "lrbackends.datasets",
+    "load_model": "lrbackends.model_file",
+    "save_model": "lrbackends.model_file",
     "get_backend": "lrbackends.backends.registry",
     "verify": "lrbackends.equivalence.verification",
 }

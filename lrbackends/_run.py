@@ -317,8 +317,8 @@ class Run:
             if separated is not None:
                 status = "separated"
                 reason = (
-                    f"the classes are separated {separated}; without a penalty the weights grow "
-                    "for ever, so these are partial: set l2 > 0"
+                    f"{reason}; the classes are separated {separated}; without a penalty the "
+                    "weights grow for ever, so these are partial: set l2 > 0"
                 )
                 self._warn(reason, SeparationWarning)
             if collinear is not None:

@@ -38,8 +38,11 @@ def check_number(
     high: float = np.inf,
     integer: bool = False,
     open_low: bool = False,
+    open_high: bool = False,
 ) -> float | int:
-    """Return ``value`` as a float (or int) inside the interval from ``low`` to ``high``.
+    """Return ``value`` as a float (or int) between ``low`` and ``high``.
+
+    The ends belong to the interval unless it is ``open_low`` or ``open_high``; infinity never does.
 
     Raises
     ------
@@ -52,10 +55,17 @@ def check_number(
         kind = "an integer" if integer else "a number"
         raise TypeError(f"{name} must be {kind}, got {value!r} ({type(value).__name__})")
     number = float(value)
-    bound = f"{'>' if open_low else '>='} {low:g}" + (f" and <= {high:g}" if high < np.inf else "")
+    bound = f"{'>' if open_low else '>='} {low:g}"
+    if high < np.inf:
+        bound += f" and {'<' if open_high else '<='} {high:g}"
     if integer and number != int(number if np.isfinite(number) else 0):
         raise ValueError(f"{name} must be an integer {bound}, got {value!r}")
-    if not np.isfinite(number) or number < low or number > high or (open_low and number == low):
+    inside = (
+        low < number < high
+        or (number == low and not open_low)
+        or (number == high and not open_high)
+    )
+    if not np.isfinite(number) or not inside:
         raise ValueError(f"{name} must be a finite number {bound}, got {value!r}")
     return int(number) if integer else number
 

@@ -56,7 +56,7 @@ class PrintLoss:
 
     def __call__(self, progress: TrainingProgress, /) -> None:
         """Print the lines that are due."""
-        while self._next <= progress.epoch:
+        while self._next <= len(progress.history["loss"]):
             parts = [
                 f"{name.replace('_', ' ')} {values[self._next - 1]:.6f}"
                 for name, values in progress.history.items()

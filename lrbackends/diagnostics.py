@@ -70,10 +70,18 @@ def separating_columns(problem: Problem, objective: Objective, params: Params) -
     )
     if found.x is None:
         return None
-    change = margins @ found.x
-    if change.sum() > -_DIRECTION_TOLERANCE:
+    if (margins @ found.x).sum() > -_DIRECTION_TOLERANCE:
         return None
+    # The largest smallest margin is positive exactly where every sample can be on its right side.
+    strict = linprog(
+        np.append(np.zeros(len(used)), -1.0),
+        A_ub=np.column_stack([margins, np.ones(n)]),
+        b_ub=np.zeros(n),
+        bounds=[(-1, 1)] * (len(used) + 1),
+        method="highs",
+    )
+    complete = strict.x is not None and strict.x[-1] > _DIRECTION_TOLERANCE
     moved = used[np.abs(found.x) > _DIRECTION_TOLERANCE]
     columns = moved[moved < p]
-    kind = "completely" if (change < -_DIRECTION_TOLERANCE).all() else "quasi-completely"
+    kind = "completely" if complete else "quasi-completely"
     return f"{kind}, along column{'s' if len(columns) > 1 else ''} {_names(problem, columns)}"

@@ -147,14 +147,15 @@ def _encode(
         strange = np.flatnonzero(known[codes] != labels)
         if len(strange):
             raise ValueError(
-                f"y has label {labels[strange[0]]!r} in row {strange[0]}, which is not one of the "
-                f"training classes {known.tolist()}"
+                f"y has label {labels.tolist()[strange[0]]!r} in row {strange[0]}, which is not "
+                f"one of the training classes {known.tolist()}"
             )
         return known, codes.astype(np.int64)
     known, codes = np.unique(labels, return_inverse=True)
     if len(known) == 1:
         raise ValueError(
-            f"y has only one class, {known[0]!r}, among the rows of positive weight; two are needed"
+            f"y has only one class, {known.tolist()[0]!r}, among the rows of positive weight; "
+            "two are needed"
         )
     if len(known) > 2:
         shown = ", ".join(repr(k) for k in known[:5].tolist()) + (", …" if len(known) > 5 else "")

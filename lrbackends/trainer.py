@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from lrbackends import solvers
@@ -113,20 +112,18 @@ class Trainer:
         if isinstance(self.init, str):
             check_choice("init", self.init, INITS)
         Objective(self.l2, self.l1, self.fit_intercept)
-        below_one = float(np.nextafter(1.0, 0.0))
         check_number("epochs", self.epochs, integer=True)
         check_number("min_delta", self.min_delta)
         check_number("tol", self.tol)
-        check_number("momentum", self.momentum, high=below_one)
-        check_number("decay2", self.decay2, high=below_one)
+        check_number("momentum", self.momentum, high=1.0, open_high=True)
+        check_number("decay2", self.decay2, high=1.0, open_high=True)
         check_number("epsilon", self.epsilon, open_low=True)
         check_number("init_scale", self.init_scale)
         if self.learning_rate is not None:
             check_number("learning_rate", self.learning_rate, open_low=True)
         if self.validation_fraction is not None:
-            check_number(
-                "validation_fraction", self.validation_fraction, high=below_one, open_low=True
-            )
+            fraction = self.validation_fraction
+            check_number("validation_fraction", fraction, high=1.0, open_low=True, open_high=True)
         for name in ("batch_size", "patience", "n_threads"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), low=1, integer=True)
