@@ -1,0 +1,152 @@
+"""The problems that backends are judged on, made from fixed seeds or from bundled data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrbackends.objective import Objective, Params, as_params
+from lrbackends.problem import Problem
+
+DTYPES = ("float64", "float32")
+_N_POINTS = 20_000
+_JITTER = 0.05
+_LARGE_MARGIN = 500.0
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """Something to evaluate or to train: a problem, an objective and parameters.
+
+    Attributes
+    ----------
+    name : str
+    problem, objective : Problem, Objective
+    params : Params
+        Where to evaluate, or where training starts.
+    curved : bool
+        Whether training is pulled back from a small change of the parameters, so that rounding
+        errors of the way are forgotten.
+    """
+
+    name: str
+    problem: Problem
+    objective: Objective
+    params: Params
+    curved: bool = True
+
+    @cached_property
+    def points(self) -> NDArray[Any]:
+        """The rows and many more like them, shape (n_samples + 20,000, n_features)."""
+        rng = np.random.default_rng(9)
+        X = self.problem.X
+        near = X[rng.integers(0, len(X), _N_POINTS)]
+        return np.concatenate([X, near * (1 + _JITTER * rng.normal(size=near.shape))])
+
+
+def _zeros(problem: Problem) -> Params:
+    return Params(np.zeros((1, problem.n_features), problem.dtype), np.zeros(1, problem.dtype))
+
+
+def _overlapping(
+    n: int, p: int, seed: int, weighted: bool = False, dtype: str = "float64"
+) -> Problem:
+    """Return normal features with labels that no hyperplane separates."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p))
+    z = X @ rng.normal(size=p) + 0.3
+    weight = rng.integers(1, 8, size=n) / 2 if weighted else None
+    return Problem(X, (z + rng.logistic(size=n) > 0).astype(int), weight, dtype=dtype)
+
+
+def small(weighted: bool = False, dtype: str = "float64") -> Problem:
+    """Return 64 rows of 5 features."""
+    return _overlapping(64, 5, 1, weighted, dtype)
+
+
+@cache
+def large() -> Problem:
+    """Return a problem that backends cut into several chunks of rows and share among threads."""
+    return _overlapping(20_000, 32, 2, weighted=True)
+
+
+@cache
+def points(dtype: str) -> tuple[Setting, ...]:
+    """Return where gradients are evaluated: at zero, at random and at large parameters."""
+    plain, weighted = small(dtype=dtype), small(weighted=True, dtype=dtype)
+    rng = np.random.default_rng(3)
+    w, b = rng.normal(size=5), 0.7
+    scale = _LARGE_MARGIN / np.abs(plain.X @ w + b).max()
+    ridge = Objective(l2=0.125)
+    free = Objective(fit_intercept=False)
+    chosen: list[tuple[str, Problem, Objective, Any]] = [
+        ("w = 0", plain, Objective(), (np.zeros(5), 0.0)),
+        ("w = 0, weights", weighted, Objective(), (np.zeros(5), 0.0)),
+        ("random w", plain, Objective(), (w, b)),
+        ("random w, l2", plain, ridge, (w, b)),
+        ("random w, weights, l2", weighted, ridge, (w, b)),
+        ("random w, weights, no intercept", weighted, free, (w, 0.0)),
+        ("large w", plain, Objective(), (scale * w, scale * b)),
+        ("large w, weights, l2", weighted, ridge, (scale * w, scale * b)),
+    ]
+    return tuple(
+        Setting(name, problem, objective, as_params(params, problem))
+        for name, problem, objective, params in chosen
+    )
+
+
+def _breast_cancer() -> Problem:
+    from sklearn.datasets import load_breast_cancer
+
+    X, y = load_breast_cancer(return_X_y=True)
+    return Problem((X - X.mean(axis=0)) / X.std(axis=0), y)
+
+
+def _digits01() -> Problem:
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(n_class=2, return_X_y=True)
+    return Problem(X / 16.0, y)
+
+
+def _condition_1e8() -> Problem:
+    """Return 1,000 x 20 features whose singular values fall evenly from 1 to 1e-8."""
+    rng = np.random.default_rng(42)
+    n, p = 1000, 20
+    U, _ = np.linalg.qr(rng.normal(size=(n, p)))
+    V, _ = np.linalg.qr(rng.normal(size=(p, p)))
+    X = U * np.logspace(0, -8, p) @ V.T * np.sqrt(n)
+    z = X @ (V @ rng.normal(size=p) * 3)
+    return Problem(X, (rng.random(n) < 1 / (1 + np.exp(-z))).astype(int))
+
+
+@cache
+def training() -> tuple[Setting, ...]:
+    """Return the problems that every solver is run on."""
+    breast_cancer, digits01, ill = _breast_cancer(), _digits01(), _condition_1e8()
+    weighted = _overlapping(80, 6, 4, weighted=True)
+    start = as_params((np.random.default_rng(6).normal(size=6), 0.5), weighted)
+    return (
+        Setting("breast_cancer", breast_cancer, Objective(), _zeros(breast_cancer)),
+        Setting("digits01", digits01, Objective(), _zeros(digits01)),
+        Setting("condition 1e8", ill, Objective(), _zeros(ill), curved=False),
+        Setting("weights, l2, random start", weighted, Objective(l2=1e-2), start),
+    )
+
+
+@cache
+def penalised() -> tuple[Setting, ...]:
+    """Return problems whose penalty makes the optimum unique and quickly reached."""
+    chosen = {
+        "breast_cancer": _breast_cancer(),
+        "digits01": _digits01(),
+        "weighted": _overlapping(80, 6, 4, weighted=True),
+    }
+    return tuple(
+        Setting(f"{name}, l2 = 0.01", problem, Objective(l2=1e-2), _zeros(problem))
+        for name, problem in chosen.items()
+    )
