@@ -81,9 +81,7 @@ class Problem:
             kept = weight > 0
             if not kept.all():
                 matrix, labels, weight = matrix[kept], labels[kept], weight[kept]
-            weight = weight / weight.mean()
-            if (weight == 1.0).all():
-                weight = None
+            weight = None if (weight == weight[0]).all() else weight / weight.mean()
         known, codes = _encode(labels, classes)
         _warn_of_scale(facts.rms, names)
         self._set(X=matrix, y=codes, sample_weight=weight, classes=known, feature_names=names)
@@ -131,11 +129,14 @@ class Problem:
         return (1 - 2 * self.y).astype(self.dtype)
 
     @cached_property
+    def exact_weight(self) -> NDArray[np.float64]:
+        """Sample weights with mean one, all ones where none were given, float64."""
+        return np.ones(self.n_samples) if self.sample_weight is None else self.sample_weight
+
+    @cached_property
     def weight(self) -> NDArray[Any]:
-        """Sample weights with mean one, all ones where none were given, of type ``dtype``."""
-        if self.sample_weight is None:
-            return np.ones(self.n_samples, self.dtype)
-        return self.sample_weight.astype(self.dtype)
+        """The same, of type ``dtype``."""
+        return self.exact_weight.astype(self.dtype, copy=False)
 
 
 def _encode(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-_CHUNK_BYTES = 1 << 21  # a chunk's share of X stays within a core's second-level cache
-_THREADED_BYTES = 1 << 22  # below this, starting threads costs more than they save
+# A chunk's share of X stays in cache between its two uses; smaller ones would make Python's threads
+# wait for one another.
+_CHUNK_BYTES = 1 << 22
 
 T = TypeVar("T")
 
@@ -24,8 +25,6 @@ def chunk_bounds(X: NDArray[Any]) -> list[tuple[int, int]]:
 
 def thread_count(n_threads: int | None, n_bytes: int) -> int:
     """Return how many threads a pass over ``n_bytes`` of data should use."""
-    if n_bytes < _THREADED_BYTES:
-        return 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(n_threads or allowed or 1, max(1, n_bytes // _CHUNK_BYTES))
 
@@ -37,8 +36,13 @@ class Team:
         self.size = size
         self._pool = ThreadPoolExecutor(size) if size > 1 else None
 
-    def map(self, work: Callable[[int], T], chunks: Iterable[int]) -> list[T]:
-        """Return ``work(c)`` for each chunk, in order; ``work`` has to release the GIL."""
+    def map(self, work: Callable[[int], T], count: int) -> list[T]:
+        """Return ``work(k)`` for k below ``count``, in order; ``work`` has to release the GIL."""
         if self._pool is None:
-            return [work(c) for c in chunks]
-        return list(self._pool.map(work, chunks))
+            return [work(k) for k in range(count)]
+        ends = [count * k // self.size for k in range(self.size + 1)]
+
+        def share(k: int) -> list[T]:
+            return [work(i) for i in range(ends[k], ends[k + 1])]
+
+        return [answer for part in self._pool.map(share, range(self.size)) for answer in part]

@@ -14,7 +14,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from lrbackends.backends import numba_reproducible as reproducible
 from lrbackends.backends._chunks import Team, chunk_bounds, thread_count
+from lrbackends.backends._reproducible import LOSS_LANES, SAMPLE_LANES, check_range
 from lrbackends.backends.protocol import (
     API_VERSION,
     Batches,
@@ -29,7 +31,9 @@ from lrbackends.backends.protocol import (
 from lrbackends.objective import Objective, Params, as_params
 from lrbackends.problem import Problem
 
-_ALL_ROWS = np.zeros((0, 0), dtype=np.int64)  # stands for "no mini-batches" in the jitted loops
+# Stands for "all rows" where the jitted loops take mini-batches.
+_ALL_ROWS = np.zeros((0, 0), np.int64), np.zeros(0, np.int64)
+_BLOCK = 64  # rows whose gradients are added up before they join a chunk's
 
 
 # Sums of products may be reordered, which lets them run in vector lanes; nothing else is relaxed.
@@ -77,49 +81,72 @@ def _two_sum(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 @njit(nogil=True)
-def _finish(
-    loss: float, db: Any, gradient: Any, theta: Any, n: int, l2: Any, fit_intercept: bool
-) -> float:
+def _accumulate_chunk(
+    data: Any, theta: Any, rows: Any, start: int, stop: int, dw: Any, block: Any
+) -> tuple[float, Any]:
+    """As `_accumulate`, in blocks of rows: sums of sums keep more digits than one long sum."""
+    X, sign, weight = data
+    p = theta.size - 1
+    loss, db = 0.0, theta[p] * 0
+    for first in range(start, stop, _BLOCK):
+        block[:] = 0
+        some_loss, some_db = _accumulate(
+            X, sign, weight, theta[:p], theta[p], rows, first, min(first + _BLOCK, stop), block
+        )
+        loss += some_loss
+        db += some_db
+        for j in range(p):
+            dw[j] += block[j]
+    return loss, db
+
+
+@njit(nogil=True)
+def _finish(loss: float, db: Any, gradient: Any, theta: Any, n: int, penalty: Any) -> float:
     """Turn sums over ``n`` samples into the objective and its gradient, in place."""
+    l2, fit_intercept = penalty
     p = theta.size - 1
     square = 0.0
     for j in range(p):
         gradient[j] = gradient[j] / n + l2 * theta[j]
-        square += theta[j] * theta[j]
+        square += (l2 * theta[j]) * theta[j]
     gradient[p] = db / n if fit_intercept else db * 0
-    objective: float = loss / n + 0.5 * l2 * square
+    objective: float = loss / n + 0.5 * square
     return objective
 
 
 @njit(nogil=True)
 def _loss_gradient(
-    X: Any,
-    sign: Any,
-    weight: Any,
-    theta: Any,
-    rows: Any,
-    n: int,
-    chunk: int,
-    l2: Any,
-    fit_intercept: bool,
-    gradient: Any,
-    part: Any,
+    data: Any, theta: Any, rows: Any, n: int, penalty: Any, gradient: Any, work: Any
 ) -> float:
     """Write the gradient over ``n`` samples into ``gradient``; return the objective."""
+    chunk, part, block = work
     p = theta.size - 1
-    coef = theta[:p]
     loss, db = 0.0, theta[p] * 0
     gradient[:] = 0
     for start in range(0, n, chunk):
         part[:] = 0
-        some_loss, some_db = _accumulate(
-            X, sign, weight, coef, theta[p], rows, start, min(start + chunk, n), part
+        some_loss, some_db = _accumulate_chunk(
+            data, theta, rows, start, min(start + chunk, n), part, block
         )
         loss += some_loss
         db += some_db
         for j in range(p):
             gradient[j] += part[j]
-    return _finish(loss, db, gradient, theta, n, l2, fit_intercept)
+    return _finish(loss, db, gradient, theta, n, penalty)
+
+
+@njit(nogil=True)
+def _reproducible_loss_gradient(
+    data: Any, theta: Any, rows: Any, n: int, penalty: Any, gradient: Any, work: Any
+) -> Any:
+    """The same in the reproducible arithmetic."""
+    X, sign, weight = data
+    lanes, losses = work
+    l2, fit_intercept = penalty
+    lanes[:] = 0
+    losses[:] = 0
+    reproducible.accumulate(X, sign, weight, theta, rows, n, 0, SAMPLE_LANES, lanes, losses[0])
+    return reproducible.finish(lanes, losses, theta, n, l2, fit_intercept, gradient)
 
 
 @cache
@@ -133,9 +160,9 @@ def _step_with(update: Callable[..., Any]) -> Callable[..., Any]:
     ) -> float:
         largest = 0.0
         for j in range(theta.size):
-            # Written so that a NaN is kept: it must reach the check for divergence.
             size = abs(gradient[j])
-            largest = largest if size <= largest else size
+            if size > largest or size != size:  # a NaN, once met, stays
+                largest = size
             # The step takes the gradient's place, which also rounds it to theta's type.
             gradient[j], first[j], second[j] = rule(gradient[j], first[j], second[j], c, math.sqrt)
             theta[j], residual[j] = _two_sum(theta[j], residual[j] + gradient[j])
@@ -145,37 +172,35 @@ def _step_with(update: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @cache
-def _run_with(update: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile the training loop of an update rule."""
+def _run_with(update: Callable[..., Any], loss_gradient: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile the training loop of an update rule in one of the arithmetics."""
     one_step = _step_with(update)
 
     @njit(nogil=True)
     def run(
-        X: Any,
-        sign: Any,
-        weight: Any,
-        theta: Any,
-        residual: Any,
-        first: Any,
-        second: Any,
+        data: Any,
+        vectors: Any,
         indices: Any,
         sizes: Any,
-        chunk: int,
-        l2: Any,
-        fit_intercept: bool,
+        penalty: Any,
         coefficients: Any,
+        work: Any,
         records: Any,
     ) -> None:
-        gradient, part = np.zeros_like(theta), np.zeros_like(theta[1:])
+        theta, residual, first, second = vectors
+        gradient = np.zeros_like(theta)
         all_rows = np.zeros(0, dtype=np.int64)
         for t in range(len(records)):
-            batch, n = (indices[t], sizes[t]) if indices.size else (all_rows, len(sign))
-            records[t, 0] = _loss_gradient(
-                X, sign, weight, theta, batch, n, chunk, l2, fit_intercept, gradient, part
-            )
+            rows, n = (indices[t], sizes[t]) if indices.size else (all_rows, len(data[0]))
+            records[t, 0] = loss_gradient(data, theta, rows, n, penalty, gradient, work)
             c = coefficients[t]
             records[t, 1] = one_step(
-                theta, residual, first, second, gradient, Coefficients(c[0], c[1], c[2], c[3])
+                theta,
+                residual,
+                first,
+                second,
+                gradient,
+                Coefficients(c[0], c[1], c[2], c[3], c[4], c[5]),
             )
 
     return run
@@ -184,47 +209,47 @@ def _run_with(update: Callable[..., Any]) -> Callable[..., Any]:
 class NumbaKernels:
     """One problem on Numba."""
 
-    def __init__(self, problem: Problem, objective: Objective, n_threads: int | None) -> None:
-        self._problem = problem
-        X = problem.X
-        self._data = X, problem.sign, problem.weight
-        self._bounds = chunk_bounds(X)
-        self._chunk = self._bounds[0][1]
-        self._team = Team(thread_count(n_threads, X.nbytes))
-        self._penalty = X.dtype.type(objective.l2), objective.fit_intercept
+    _kernel = staticmethod(_loss_gradient)
 
-    def _threaded_loss_gradient(self, theta: NDArray[Any], gradient: NDArray[Any]) -> float:
-        """As `_loss_gradient`, the chunks shared among threads; the same sums in the same order."""
-        coef, intercept = theta[:-1], theta[-1]
-        parts = np.zeros((len(self._bounds), len(coef)), theta.dtype)
-        rows = _ALL_ROWS.ravel()
+    def __init__(self, problem: Problem, objective: Objective, n_threads: int | None) -> None:
+        X = problem.X
+        self._problem, self._objective = problem, objective
+        self._data: tuple[NDArray[Any], ...] = X, problem.sign, problem.weight
+        self._penalty: tuple[Any, bool] = X.dtype.type(objective.l2), bool(objective.fit_intercept)
+        self._bounds = chunk_bounds(X)
+        self._team = Team(thread_count(n_threads, X.nbytes))
+
+    def _work(self) -> tuple[Any, ...]:
+        """Return the scratch space of the kernel."""
+        part = np.empty(self._problem.n_features, self._problem.dtype)
+        return self._bounds[0][1], part, np.empty_like(part)
+
+    def _threaded(self, theta: NDArray[Any], gradient: NDArray[Any]) -> float:
+        """As the kernel on all rows, the chunks shared among threads; the same sums in order."""
+        parts = np.zeros((len(self._bounds), len(theta) - 1), theta.dtype)
 
         def work(c: int) -> tuple[float, Any]:
-            return _accumulate(*self._data, coef, intercept, rows, *self._bounds[c], parts[c])
+            block = np.empty_like(parts[c])
+            sums: tuple[float, Any] = _accumulate_chunk(
+                self._data, theta, _ALL_ROWS[1], *self._bounds[c], parts[c], block
+            )
+            return sums
 
         loss, db = 0.0, theta.dtype.type(0)
-        for chunk_loss, chunk_db in self._team.map(work, range(len(parts))):
+        for chunk_loss, chunk_db in self._team.map(work, len(parts)):
             loss += chunk_loss
             db += theta.dtype.type(chunk_db)
         gradient[:] = 0
         for part in parts:
             gradient[:-1] += part
-        return float(_finish(loss, db, gradient, theta, len(self._data[1]), *self._penalty))
+        return float(_finish(loss, db, gradient, theta, self._problem.n_samples, self._penalty))
 
     def _evaluate(self, theta: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         gradient = np.zeros_like(theta)
         if self._team.size > 1:
-            return self._threaded_loss_gradient(theta, gradient), gradient
-        loss = _loss_gradient(
-            *self._data,
-            theta,
-            _ALL_ROWS.ravel(),
-            self._problem.n_samples,
-            self._chunk,
-            *self._penalty,
-            gradient,
-            np.zeros_like(theta[1:]),
-        )
+            return self._threaded(theta, gradient), gradient
+        n, work = self._problem.n_samples, self._work()
+        loss = self._kernel(self._data, theta, _ALL_ROWS[1], n, self._penalty, gradient, work)
         return float(loss), gradient
 
     def loss(self, params: Any) -> float:
@@ -238,52 +263,102 @@ class NumbaKernels:
 
     def decision_function(self, X: NDArray[Any], params: Any) -> NDArray[Any]:
         """Return scores of shape (n_samples,)."""
-        coef, intercept = as_params(params, self._problem)
         z = np.empty(len(X), X.dtype)
-        _scores(X, coef[0], intercept[0], z)
+        _scores(X, pack(as_params(params, self._problem)), z)
         return z
 
     def run(
         self, rule: Rule, state: State, n_steps: int, batches: Batches | None
     ) -> tuple[State, NDArray[np.float64]]:
         """Do ``n_steps`` updates; see `Kernels.run`."""
-        theta, residual, first, second = (v.copy() for v in state[:4])
-        coefficients = rule.coefficients(state.step, n_steps).astype(theta.dtype)
+        vectors = tuple(v.copy() for v in state[:4])
+        coefficients = rule.coefficients(state.step, n_steps).astype(vectors[0].dtype)
         records = np.empty((n_steps, 2))
         if batches is None and self._team.size > 1:
-            one_step, gradient = _step_with(rule.update), np.empty_like(theta)
-            if n_steps == 0:
-                self._evaluate(theta)
-                one_step(*(v.copy() for v in state[:4]), gradient, Coefficients(*theta[[0] * 4]))
-            for t in range(n_steps):
-                records[t, 0] = self._threaded_loss_gradient(theta, gradient)
-                records[t, 1] = one_step(
-                    theta, residual, first, second, gradient, Coefficients(*coefficients[t])
-                )
+            self._run_threaded(rule, vectors, coefficients, records)
         else:
-            indices, sizes = (_ALL_ROWS, _ALL_ROWS.ravel()) if batches is None else batches
-            _run_with(rule.update)(
-                *self._data,
-                theta,
-                residual,
-                first,
-                second,
+            indices, sizes = _ALL_ROWS if batches is None else batches
+            _run_with(rule.update, self._kernel)(
+                self._data,
+                vectors,
                 indices,
                 sizes,
-                self._chunk,
-                *self._penalty,
+                self._penalty,
                 coefficients,
+                self._work(),
                 records,
             )
+        theta, residual, first, second = vectors
         return State(theta, residual, first, second, state.step + n_steps), records
+
+    def _run_threaded(
+        self,
+        rule: Rule,
+        vectors: tuple[NDArray[Any], ...],
+        coefficients: NDArray[Any],
+        records: NDArray[np.float64],
+    ) -> None:
+        """Do the steps one by one; each takes long enough that the loop in Python costs nothing."""
+        one_step = _step_with(rule.update)
+        gradient = np.zeros_like(vectors[0])
+        if not len(records):  # asked to compile only
+            self._threaded(vectors[0], gradient)
+            one_step(*(v.copy() for v in vectors), gradient, Coefficients(*gradient[[0] * 6]))
+        for t in range(len(records)):
+            records[t, 0] = self._threaded(vectors[0], gradient)
+            records[t, 1] = one_step(*vectors, gradient, Coefficients(*coefficients[t]))
+
+
+class ReproducibleNumbaKernels(NumbaKernels):
+    """One problem on Numba, in the reproducible arithmetic."""
+
+    _kernel = staticmethod(_reproducible_loss_gradient)
+
+    def __init__(self, problem: Problem, objective: Objective, n_threads: int | None) -> None:
+        check_range(problem)
+        super().__init__(problem, objective, n_threads)
+        self._data = problem.X, problem.sign, problem.exact_weight
+        self._penalty = float(objective.l2), bool(objective.fit_intercept)
+        self._team = Team(min(self._team.size, SAMPLE_LANES))
+
+    def _work(self) -> tuple[Any, ...]:
+        p, dtype = self._problem.n_features, self._problem.dtype
+        lanes = np.zeros((SAMPLE_LANES, p + 1), dtype)
+        return lanes, np.zeros((1, LOSS_LANES))
+
+    def _threaded(self, theta: NDArray[Any], gradient: NDArray[Any]) -> float:
+        """As the kernel on all rows, the sample lanes shared among threads."""
+        n, share = self._problem.n_samples, SAMPLE_LANES / self._team.size
+
+        def work(k: int) -> tuple[NDArray[Any], NDArray[np.float64]]:
+            X, sign, weight = self._data
+            lanes, losses = self._work()  # of its own: threads must not share cache lines
+            mine = int(share * k), int(share * (k + 1))
+            reproducible.accumulate(
+                X, sign, weight, theta, _ALL_ROWS[1], n, *mine, lanes, losses[0]
+            )
+            return lanes, losses
+
+        # Lanes of other threads are zero, so these sums round nothing.
+        lanes, losses = (
+            sum(part) for part in zip(*self._team.map(work, self._team.size), strict=False)
+        )
+        return float(reproducible.finish(lanes, losses, theta, n, *self._penalty, gradient))
+
+    def decision_function(self, X: NDArray[Any], params: Any) -> NDArray[Any]:
+        """Return scores of shape (n_samples,)."""
+        z = np.empty(len(X), X.dtype)
+        reproducible.scores(X, pack(as_params(params, self._problem)), z)
+        return z
 
 
 @njit(nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def _scores(X: Any, coef: Any, intercept: Any, z: Any) -> None:
+def _scores(X: Any, theta: Any, z: Any) -> None:
+    p = X.shape[1]
     for i in range(X.shape[0]):
-        score = intercept
-        for j in range(X.shape[1]):
-            score += X[i, j] * coef[j]
+        score = theta[p]
+        for j in range(p):
+            score += X[i, j] * theta[j]
         z[i] = score
 
 
@@ -295,7 +370,7 @@ class NumbaBackend:
 
     def capabilities(self) -> Capabilities:
         """Return what this backend covers."""
-        return Capabilities(threads=True)
+        return Capabilities(reproducible=True, threads=True)
 
     def compile(
         self,
@@ -306,4 +381,5 @@ class NumbaBackend:
     ) -> NumbaKernels:
         """Return the kernels of this problem; each is jitted when it is first called."""
         require(self, problem, objective, arithmetic, n_threads)
-        return NumbaKernels(problem, objective, n_threads)
+        kernels = ReproducibleNumbaKernels if arithmetic == "reproducible" else NumbaKernels
+        return kernels(problem, objective, n_threads)

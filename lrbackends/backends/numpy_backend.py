@@ -1,6 +1,6 @@
-"""The vectorised backend: whole blocks of rows at a time, no n x p temporaries.
+"""The vectorised backend: whole chunks of rows at a time, no n x p temporaries.
 
-A block fits the cache, so the second use of its rows (for dw, after z) does not read memory again.
+A chunk fits the cache, so the second use of its rows (for dw, after z) does not read memory again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrbackends._blas import single_threaded
+from lrbackends.backends import numpy_reproducible as reproducible
 from lrbackends.backends._chunks import Team, chunk_bounds, thread_count
+from lrbackends.backends._reproducible import SAMPLE_LANES, check_range
 from lrbackends.backends.protocol import (
     API_VERSION,
     Batches,
@@ -26,8 +28,6 @@ from lrbackends.backends.protocol import (
 from lrbackends.objective import Objective, Params, as_params
 from lrbackends.problem import Problem
 
-_BLOCK_BYTES = 1 << 19
-
 
 def _accumulate(
     X: NDArray[Any],
@@ -38,26 +38,20 @@ def _accumulate(
     dw: NDArray[Any],
 ) -> tuple[float, Any]:
     """Add the rows' share of the gradient to ``dw``; return their loss and db, all unscaled."""
-    n, p = X.shape
-    rows = max(16, _BLOCK_BYTES // (X.itemsize * p))
-    one, loss, db = X.dtype.type(1), 0.0, X.dtype.type(0)
-    for start in range(0, n, rows):
-        x = X[start : start + rows]
-        s, omega = sign[start : start + rows], weight[start : start + rows]
-        z = x.dot(coef)
-        z += intercept
-        m = z
-        m *= s
-        e = np.exp(-np.abs(m))
-        a = np.where(m >= 0, one, e)
-        a /= one + e
-        loss += float(omega.dot(np.maximum(m, 0) + np.log1p(e)))
-        dz = a
-        dz *= s
-        dz *= omega
-        dw += dz.dot(x)
-        db += dz.sum()
-    return loss, db
+    one = X.dtype.type(1)
+    z = X.dot(coef)
+    z += intercept
+    m = z
+    m *= sign
+    e = np.exp(-np.abs(m))
+    a = np.where(m >= 0, one, e)
+    a /= one + e
+    loss = float(weight.dot(np.maximum(m, 0) + np.log1p(e)))
+    dz = a
+    dz *= sign
+    dz *= weight
+    dw += dz.dot(X)
+    return loss, dz.sum()
 
 
 def _two_sum(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -91,7 +85,7 @@ class NumpyKernels:
                 X, sign, weight = self._rows(chunk)
                 return _accumulate(X, sign, weight, coef, intercept, parts[c])
 
-            sums = self._team.map(work, range(len(parts)))
+            sums = self._team.map(work, len(parts))
             loss, db = 0.0, theta.dtype.type(0)
             for (chunk_loss, chunk_db), part in zip(sums, parts, strict=True):
                 loss += chunk_loss
@@ -151,6 +145,27 @@ class NumpyKernels:
         return State(theta, residual, first, second, step + n_steps), records
 
 
+class ReproducibleNumpyKernels(NumpyKernels):
+    """One problem on NumPy, in the reproducible arithmetic."""
+
+    def __init__(self, problem: Problem, objective: Objective, n_threads: int | None) -> None:
+        check_range(problem)
+        super().__init__(problem, objective, n_threads)
+        self._data = problem.X, problem.sign, problem.exact_weight
+        self._team = Team(min(self._team.size, SAMPLE_LANES))
+
+    def _loss_gradient(
+        self, theta: NDArray[Any], rows: NDArray[np.int64] | None = None
+    ) -> tuple[float, NDArray[Any]]:
+        if rows is None:
+            return reproducible.loss_gradient(*self._data, theta, self._objective, self._team)
+        return reproducible.loss_gradient(*self._rows(rows), theta, self._objective, Team(1))
+
+    def decision_function(self, X: NDArray[Any], params: Any) -> NDArray[Any]:
+        """Return scores of shape (n_samples,)."""
+        return reproducible.scores_of_rows(X, pack(as_params(params, self._problem)))
+
+
 class NumpyBackend:
     """Vectorised NumPy."""
 
@@ -159,7 +174,7 @@ class NumpyBackend:
 
     def capabilities(self) -> Capabilities:
         """Return what this backend covers."""
-        return Capabilities(threads=True)
+        return Capabilities(reproducible=True, threads=True)
 
     def compile(
         self,
@@ -170,4 +185,5 @@ class NumpyBackend:
     ) -> NumpyKernels:
         """Return the kernels of this problem; NumPy has nothing to compile."""
         require(self, problem, objective, arithmetic, n_threads)
-        return NumpyKernels(problem, objective, n_threads)
+        kernels = ReproducibleNumpyKernels if arithmetic == "reproducible" else NumpyKernels
+        return kernels(problem, objective, n_threads)

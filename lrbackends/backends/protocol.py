@@ -91,7 +91,9 @@ class Coefficients(NamedTuple):
 
     rate: Any
     decay1: Any
+    gain1: Any  # 1 - decay1
     decay2: Any
+    gain2: Any  # 1 - decay2
     epsilon: Any
 
 
@@ -112,7 +114,7 @@ class Rule(Protocol):
         """
 
     def coefficients(self, step: int, n_steps: int) -> NDArray[np.float64]:
-        """Return the `Coefficients` of the ``n_steps`` steps after ``step``, shape (n_steps, 4)."""
+        """Return the `Coefficients` of the ``n_steps`` steps after ``step``, shape (n_steps, 6)."""
 
 
 @runtime_checkable

@@ -43,8 +43,8 @@ def nesterov(gradient: Any, first: Any, second: Any, c: Coefficients, sqrt: Any)
 
 def adam(gradient: Any, first: Any, second: Any, c: Coefficients, sqrt: Any) -> Moved:
     """Adam (Kingma & Ba 2015); the bias corrections are inside ``rate`` and ``epsilon``."""
-    first = c.decay1 * first + (1 - c.decay1) * gradient
-    second = c.decay2 * second + (1 - c.decay2) * gradient * gradient
+    first = c.decay1 * first + c.gain1 * gradient
+    second = c.decay2 * second + c.gain2 * gradient * gradient
     return -c.rate * first / (sqrt(second) + c.epsilon), first, second
 
 
@@ -85,17 +85,18 @@ class UpdateRule:
         return _UPDATES[self.name]
 
     def coefficients(self, step: int, n_steps: int) -> NDArray[np.float64]:
-        """Return (rate, decay1, decay2, epsilon) of the ``n_steps`` steps that follow ``step``.
+        """Return the `Coefficients` of the ``n_steps`` steps that follow ``step``, a row each.
 
         Adam's bias corrections, in the efficient form at the end of section 2 of Kingma & Ba: with
         c1 = 1 - decay1^t and c2 = 1 - decay2^t, rate becomes rate sqrt(c2) / c1 and epsilon becomes
         epsilon sqrt(c2). They are computed here so that every backend gets the same numbers.
         """
-        rows = np.empty((n_steps, 4))
-        rows[:] = self.rate, self.momentum, self.decay2, self.epsilon
+        rows = np.empty((n_steps, len(Coefficients._fields)))
+        decay1, decay2 = self.momentum, self.decay2
+        rows[:] = self.rate, decay1, 1.0 - decay1, decay2, 1.0 - decay2, self.epsilon
         if self.name == "adam":
             t = np.arange(step + 1, step + n_steps + 1, dtype=np.float64)
             root = np.sqrt(1.0 - self.decay2**t)
             rows[:, 0] *= root / (1.0 - self.momentum**t)
-            rows[:, 3] *= root
+            rows[:, -1] *= root
         return rows

@@ -48,7 +48,7 @@ def test_it_follows_the_update_rule(solver, fit_intercept):
 
     theta = pack(start).astype(np.longdouble)
     first, second = np.zeros_like(theta), np.zeros_like(theta)
-    for rate, decay1, decay2, epsilon in rule.coefficients(0, 5):
+    for rate, decay1, _, decay2, _, epsilon in rule.coefficients(0, 5):
         _, gradient = reference_loss_gradient(
             problem, objective, Params(theta[None, :-1], theta[-1:])
         )

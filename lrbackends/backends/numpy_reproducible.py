@@ -1,0 +1,172 @@
+"""The reproducible arithmetic in vectorised NumPy; see docs/reproducible-arithmetic.md.
+
+NumPy's elementwise operations round once each, and its sum over a leading axis adds row by row, so
+the specified order is written as sums over leading axes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrbackends.backends._chunks import Team
+from lrbackends.backends._reproducible import (
+    EXP_COEFFICIENTS,
+    FEATURE_LANES,
+    INVERSE_LN2,
+    LARGEST_EXPONENT,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG_COEFFICIENTS,
+    LOSS_LANES,
+    SAMPLE_LANES,
+)
+from lrbackends.objective import Objective
+
+_BLOCK_BYTES = 1 << 18
+
+
+def halve(lanes: NDArray[Any]) -> NDArray[Any]:
+    """Add the lanes of the leading axis (a power of two) by halving."""
+    while len(lanes) > 1:
+        half = len(lanes) // 2
+        lanes = lanes[:half] + lanes[half:]
+    total: NDArray[Any] = lanes[0]
+    return total
+
+
+def exp_of_minus(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return exp(-x) for x >= 0."""
+    p1, p2, p3, p4, p5 = EXP_COEFFICIENTS
+    x = -np.minimum(x, LARGEST_EXPONENT)
+    k = np.rint(x * INVERSE_LN2)
+    high = x - k * LN2_HIGH
+    low = k * LN2_LOW
+    r = high - low
+    t = r * r
+    c = r - t * (p1 + t * (p2 + t * (p3 + t * (p4 + t * p5))))
+    y = 1.0 - ((low - (r * c) / (2.0 - c)) - high)
+    return y * ((k.astype(np.int64) + 1023) << 52).view(np.float64)  # times 2^k
+
+
+def log_of_one_plus(e: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log(1 + e) for 0 <= e <= 1."""
+    s = e / (2.0 + e)
+    t = s * s
+    q = np.full_like(t, LOG_COEFFICIENTS[-1])
+    for c in LOG_COEFFICIENTS[-2::-1]:
+        q = c + t * q
+    return 2.0 * s + (s * t) * q
+
+
+def sigmoid_and_loss(m: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return sigmoid(m) and log(1 + exp(m))."""
+    e = exp_of_minus(np.abs(m))
+    a = np.where(m >= 0, 1.0, e) / (1.0 + e)
+    return a, np.maximum(m, 0.0) + log_of_one_plus(e)
+
+
+def scores(X: NDArray[Any], theta: NDArray[Any]) -> NDArray[Any]:
+    """Return X coef + intercept: features in lanes, the lanes halved; shape of X less its last."""
+    *shape, p = X.shape
+    groups = -(-(p + 1) // FEATURE_LANES)
+    products = np.zeros((*shape, groups * FEATURE_LANES), X.dtype)
+    np.multiply(X, theta[:-1], out=products[..., :p])
+    products[..., p] = theta[-1]
+    lanes = np.add.reduce(products.reshape(*shape, groups, FEATURE_LANES), axis=-2)
+    return halve(np.moveaxis(lanes, -1, 0))
+
+
+def scores_of_rows(X: NDArray[Any], theta: NDArray[Any]) -> NDArray[Any]:
+    """Return the scores of all rows of X, a block at a time."""
+    z = np.empty(len(X), X.dtype)
+    rows = max(1, _BLOCK_BYTES // (X.itemsize * len(theta)))
+    for start in range(0, len(X), rows):
+        z[start : start + rows] = scores(X[start : start + rows], theta)
+    return z
+
+
+def square_norm(coef: NDArray[Any]) -> Any:
+    """Return the sum of squares, in feature lanes."""
+    groups = -(-len(coef) // FEATURE_LANES)
+    squares = np.zeros(groups * FEATURE_LANES, coef.dtype)
+    squares[: len(coef)] = coef * coef
+    return halve(np.add.reduce(squares.reshape(groups, FEATURE_LANES), axis=0))
+
+
+def accumulate(
+    X: NDArray[Any],
+    sign: NDArray[Any],
+    weight: NDArray[np.float64],
+    theta: NDArray[Any],
+    lanes: slice,
+    losses: NDArray[np.float64],
+) -> NDArray[Any]:
+    """Return some sample lanes of the gradient, shape (L, p + 1); write their rows' losses."""
+    n, p = X.shape
+    whole = n - n % SAMPLE_LANES
+    gradient = np.zeros((lanes.stop - lanes.start, p + 1), X.dtype)
+    rows = max(1, _BLOCK_BYTES // (X.itemsize * (p + 1) * SAMPLE_LANES)) * SAMPLE_LANES
+    for start in range(0, whole, rows):
+        block = slice(start, min(start + rows, whole))
+        x, s, omega, out = (_grouped(v[block])[:, lanes] for v in (X, sign, weight, losses))
+        _accumulate_groups(x, s, omega, theta, gradient, out)
+    # The rows left over are the beginning of one more group.
+    block = slice(whole + lanes.start, min(n, whole + lanes.stop))
+    if block.stop > block.start:
+        x, s, omega, out = (v[None, block] for v in (X, sign, weight, losses))
+        _accumulate_groups(x, s, omega, theta, gradient[: block.stop - block.start], out)
+    return gradient
+
+
+def _grouped(rows: NDArray[Any]) -> NDArray[Any]:
+    """Return rows as groups of one row for each sample lane."""
+    return rows.reshape(-1, SAMPLE_LANES, *rows.shape[1:])
+
+
+def _accumulate_groups(
+    X: NDArray[Any],
+    sign: NDArray[Any],
+    weight: NDArray[np.float64],
+    theta: NDArray[Any],
+    gradient: NDArray[Any],
+    losses: NDArray[np.float64],
+) -> None:
+    """Add groups of rows, X (groups, lanes, p), to the gradient's lanes; write their losses."""
+    z = scores(X, theta)
+    a, losses[:] = sigmoid_and_loss((sign * z).astype(np.float64))
+    losses *= weight
+    dz = ((weight * sign) * a).astype(X.dtype)
+    products = np.empty((*z.shape, len(theta)), X.dtype)
+    np.multiply(X, dz[..., None], out=products[..., :-1])
+    products[..., -1] = dz
+    products[0] += gradient  # the sum so far comes first, then row after row
+    np.add.reduce(products, axis=0, out=gradient)
+
+
+def loss_gradient(
+    X: NDArray[Any],
+    sign: NDArray[Any],
+    weight: NDArray[np.float64],
+    theta: NDArray[Any],
+    objective: Objective,
+    team: Team,
+) -> tuple[float, NDArray[Any]]:
+    """Return the objective over these rows and its gradient; threads share the sample lanes."""
+    n = len(X)
+    losses = np.zeros(-(-n // LOSS_LANES) * LOSS_LANES)
+    bounds = [SAMPLE_LANES * k // team.size for k in range(team.size + 1)]
+
+    def work(k: int) -> NDArray[Any]:
+        return accumulate(X, sign, weight, theta, slice(bounds[k], bounds[k + 1]), losses)
+
+    gradient = halve(np.concatenate(team.map(work, team.size)))
+    coef = theta[:-1]
+    gradient *= X.dtype.type(1.0 / n)
+    gradient[:-1] += X.dtype.type(objective.l2) * coef
+    if not objective.fit_intercept:
+        gradient[-1] = 0
+    loss = halve(np.add.reduce(losses.reshape(-1, LOSS_LANES), axis=0)) * (1.0 / n)
+    return float(loss + 0.5 * objective.l2 * float(square_norm(coef))), gradient
