@@ -6,7 +6,9 @@ whatever runs next.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -18,7 +20,15 @@ def _controller() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-def single_threaded() -> AbstractContextManager[Any]:
-    """Return a context in which the BLAS that NumPy had loaded by first use has one thread."""
-    context: AbstractContextManager[Any] = _controller().limit(limits=1)
-    return context
+_lock = threading.RLock()
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Give the BLAS that NumPy had loaded by first use one thread.
+
+    The limit is the process's and only the thread that set it can lift it, so contexts of several
+    threads follow one another.
+    """
+    with _lock, _controller().limit(limits=1):
+        yield

@@ -111,7 +111,12 @@ class Run:
         if validation_data is not None:
             if fraction is not None:
                 raise ValueError("give validation_data or validation_fraction, not both")
-            held = Problem(*validation_data, dtype=whole.dtype, classes=whole.classes)
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise TypeError("validation_data must be a pair (X, y)")
+            try:
+                held = Problem(*validation_data, dtype=whole.dtype, classes=whole.classes)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"in validation_data: {error}") from None
             if held.n_features != whole.n_features:
                 raise ValueError(
                     f"validation X has {held.n_features} features, training X has "
@@ -141,7 +146,11 @@ class Run:
             return float(self.trainer.learning_rate)
         if self.trainer.solver == "adam":
             return solvers.ADAM_RATE
-        return solvers.safe_rate(self._smoothness())
+        curvature = self._smoothness()
+        if self.trainer.solver != "gd" and self.trainer.batch_size is not None:
+            # Each gradient's noise is followed for 1 / (1 - momentum) steps.
+            curvature /= 1.0 - self.trainer.momentum
+        return solvers.safe_rate(curvature)
 
     def _start(self) -> State:
         init, problem = self.trainer.init, self.problem
@@ -202,6 +211,9 @@ class Run:
         if self.validation is not None:
             validate = state is not None and epoch > 0 and len(monitored) > 0
             monitored = np.array([self._validate(state)] if validate and state else [])
+            if epoch > 0 and not len(monitored):  # diverged: nothing to validate, but an entry
+                self.history["validation_loss"].append(np.nan)
+                self.history["validation_accuracy"].append(np.nan)
         patience_ended = self.stopping.observe(epoch, monitored)
         if patience_ended is not None and (patience_ended < last or not status):
             last, status = patience_ended, "early_stopped"
@@ -283,6 +295,10 @@ class Run:
                     np.zeros((0, self.batch_size), np.int64), np.zeros(0, dtype=np.int64)
                 )
             self.kernels.run(self.rule, state, 0, empty)
+            if self.batch_size is not None or self.trainer.callbacks:
+                self.kernels.loss_gradient(self._params(state))
+            if self.validation is not None:
+                self.kernels.decision_function(self.validation.X, self._params(state))
         advance = self._advance_all_rows if self.batch_size is None else self._advance_batches
         epoch, status = 0, ""
         with self._timed("run"):
@@ -310,7 +326,7 @@ class Run:
         trainer, params = self.trainer, self._params(state)
         loss = self.history["loss"][at - 1] if at > 0 else self.initial_loss
         reason = self._reason(status, epoch)
-        if status in ("completed", "early_stopped", "callback") and trainer.l2 == trainer.l1 == 0:
+        if status != "diverged" and trainer.l2 == trainer.l1 == 0:
             with self._timed("checks"):
                 separated = diagnostics.separating_columns(self.problem, self.objective, params)
                 collinear = diagnostics.collinear_columns(self.problem, self.objective)
@@ -321,12 +337,20 @@ class Run:
                     "weights grow for ever, so these are partial: set l2 > 0"
                 )
                 self._warn(reason, SeparationWarning)
-            if collinear is not None:
+            elif collinear is not None:
                 self._warn(
                     f"{collinear} of X are linearly dependent; without a penalty other weights "
                     "fit equally well: drop one or set l2 > 0",
                     CollinearityWarning,
                 )
+        if status == "completed" and trainer.tol > 0:
+            from sklearn.exceptions import ConvergenceWarning
+
+            self._warn(
+                f"the gradient did not reach tol={trainer.tol:g} in {epoch} epochs; raise epochs "
+                "or tol, or standardise the columns",
+                ConvergenceWarning,
+            )
         self.timings["total"] = time.perf_counter() - self._started
         result = TrainingResult(
             coef=params.coef,

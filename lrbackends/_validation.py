@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from lrbackends.errors import DtypeWarning, PrecisionWarning
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
-_SCAN_BYTES = (
-    1 << 18
-)  # rows are examined in blocks of this size, so that no n x p temporary is made
+# Rows are examined in blocks of this size, so that no n x p temporary is made.
+_SCAN_BYTES = 1 << 18
+_LARGEST = {np.dtype(np.float64): 1e100, np.dtype(np.float32): 1e15}
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
@@ -97,16 +97,20 @@ def _column(names: tuple[str, ...] | None, j: int) -> str:
     return f"column {j}" if names is None else f"column {j} ({names[j]!r})"
 
 
+def _refuse_mask(name: str, values: Any) -> None:
+    if np.ma.isMaskedArray(values) and np.ma.is_masked(values):
+        count = int(np.ma.getmaskarray(values).sum())
+        raise ValueError(
+            f"{name} has {count} masked entries; fill or drop them, a mask is never ignored"
+        )
+
+
 def _refuse_odd_containers(X: Any) -> None:
     if X is None:
         raise TypeError("X is None; give an array of shape (n_samples, n_features)")
     if isinstance(X, np.matrix):
         raise TypeError("X is a numpy.matrix; convert it with numpy.asarray(X)")
-    if np.ma.isMaskedArray(X) and np.ma.is_masked(X):
-        raise ValueError(
-            f"X has {int(np.ma.getmaskarray(X).sum())} masked entries; fill or drop them, "
-            "a mask is never ignored"
-        )
+    _refuse_mask("X", X)
     if hasattr(X, "tocsr"):
         raise TypeError(
             "X is a sparse matrix, which is not supported yet; densify it with X.toarray()"
@@ -116,7 +120,7 @@ def _refuse_odd_containers(X: Any) -> None:
 def _refuse_odd_columns(X: Any) -> None:
     """Name the first column of a data frame that does not hold numbers or has missing values."""
     for j, name in enumerate(X.columns):
-        column = X[name]
+        column = X.iloc[:, j] if hasattr(X, "iloc") else X[name]  # names may repeat
         kind = getattr(column.dtype, "kind", "O")
         if kind not in "biuf" and not (kind == "O" and all(_is_number(v) for v in column)):
             raise TypeError(
@@ -197,7 +201,9 @@ def as_matrix(X: Any, dtype: Any = None) -> NDArray[Any]:
         target = check_dtype(dtype)
     if kind == "f" and array.dtype.itemsize > 8:
         warnings.warn(
-            f"X has dtype {array.dtype} and is rounded to {target}", DtypeWarning, stacklevel=3
+            f"X has dtype {array.dtype} and is rounded to {target}",
+            DtypeWarning,
+            stacklevel=outside_frame(),
         )
     if kind in "iu" and array.dtype.itemsize == 8 and array.size:
         largest = max(int(array.max()), -int(array.min()))
@@ -205,7 +211,7 @@ def as_matrix(X: Any, dtype: Any = None) -> NDArray[Any]:
             warnings.warn(
                 f"X holds integers up to {largest}, above 2**53: they are rounded to {target}",
                 PrecisionWarning,
-                stacklevel=3,
+                stacklevel=outside_frame(),
             )
     with np.errstate(over="ignore"):
         return np.require(array, dtype=target, requirements=["C", "A"])
@@ -234,10 +240,11 @@ def scan(X: NDArray[Any], names: tuple[str, ...] | None = None) -> ColumnFacts:
     n, p = X.shape
     limits = np.finfo(X.dtype)
     largest = max(float(X.max()), -float(X.min()))
-    # The squared norm of X bounds every sum that training forms.
-    if largest > np.sqrt(float(limits.max) / (4.0 * n * p)):
+    # Training forms sums of squares, and steps of one over them that must still move the weights.
+    if largest > _LARGEST[X.dtype]:
         raise ValueError(
-            f"X scale: the largest entry is {largest:.3g}, so ||X||^2 overflows {X.dtype}; "
+            f"X scale: the largest entry is {largest:.3g}, so ||X||^2 overflows {X.dtype} on the "
+            "way; "
             "standardise the columns" + (" or use dtype='float64'" if X.itemsize == 4 else "")
         )
     unit = largest or 1.0
@@ -268,6 +275,7 @@ def as_labels(y: Any, n_samples: int | None = None) -> NDArray[Any]:
     """
     if y is None:
         raise TypeError("y is None; give one class label per row of X")
+    _refuse_mask("y", y)
     labels = np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         from sklearn.exceptions import DataConversionWarning
@@ -275,7 +283,7 @@ def as_labels(y: Any, n_samples: int | None = None) -> NDArray[Any]:
         warnings.warn(
             f"y is a column of shape {labels.shape}; it is read as shape ({labels.shape[0]},)",
             DataConversionWarning,
-            stacklevel=3,
+            stacklevel=outside_frame(),
         )
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -293,7 +301,7 @@ def as_labels(y: Any, n_samples: int | None = None) -> NDArray[Any]:
         if len(bad):
             raise ValueError(
                 f"y has {len(bad)} NaN or infinite labels, the first ({labels[bad[0]]}) "
-                f"in row {bad[0]}"
+                f"in row {bad[0]}; drop these rows"
             )
         fractions = np.flatnonzero(labels != np.rint(labels))
         if len(fractions):
@@ -314,7 +322,9 @@ def _one_kind(labels: NDArray[Any]) -> NDArray[Any]:
     """Turn an object array whose elements are all of one kind into an array of that kind."""
     missing = next((i for i, value in enumerate(labels) if _is_missing(value)), None)
     if missing is not None:
-        raise ValueError(f"y has a missing label ({labels[missing]!r}) in row {missing}")
+        raise ValueError(
+            f"y has a missing label ({labels[missing]!r}) in row {missing}; drop such rows"
+        )
     kinds: dict[str, Any] = {}
     for value in labels:
         if isinstance(value, (bool, np.bool_)):
@@ -345,6 +355,7 @@ def as_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray[np.fl
     """
     if sample_weight is None:
         return None
+    _refuse_mask("sample_weight", sample_weight)
     weight = np.asarray(sample_weight)
     if weight.dtype.kind not in "biuf":
         raise TypeError(f"sample_weight has dtype {weight.dtype}; weights must be numbers")
@@ -363,8 +374,11 @@ def as_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray[np.fl
         )
     with np.errstate(over="ignore"):
         total = weight.sum()
-    if not np.isfinite(total * n_samples):
-        raise ValueError("the sum of sample_weight overflows; divide the weights by their mean")
+        square = total * total
+    if not np.isfinite(square):
+        raise ValueError(
+            "the sum of sample_weight overflows when squared; divide the weights by their mean"
+        )
     if total == 0:
         raise ValueError("sample_weight is zero in every row; at least one must be positive")
     return weight
@@ -373,8 +387,9 @@ def as_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray[np.fl
 def outside_frame() -> int:
     """Return the ``stacklevel`` of the first caller outside this package, for warnings."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and __name__.split(".")[0] in frame.f_globals.get(
-        "__name__", ""
+    while (
+        frame.f_back is not None
+        and frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]
     ):
         frame = frame.f_back
         level += 1

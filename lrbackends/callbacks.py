@@ -8,6 +8,7 @@ from typing import Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lrbackends._validation import check_number
 from lrbackends.objective import Params
 
 
@@ -51,8 +52,8 @@ class PrintLoss:
     """
 
     def __init__(self, every: int = 100) -> None:
-        self.every = every
-        self._next = every
+        self.every = int(check_number("every", every, low=1, integer=True))
+        self._next = self.every
 
     def __call__(self, progress: TrainingProgress, /) -> None:
         """Print the lines that are due."""

@@ -47,8 +47,13 @@ class LinearModel:
                 f"{self.coef.shape[1]}"
             )
         validation.check_finite(matrix, validation.feature_names_of(X))
-        with np.errstate(over="ignore"):
-            return np.asarray(matrix @ self.coef[0] + self.intercept[0])
+        with np.errstate(over="ignore", invalid="ignore"):
+            z = np.asarray(matrix @ self.coef[0] + self.intercept[0])
+            huge = ~np.isfinite(z)
+            if huge.any():  # with the row scaled to 1 its terms cannot overflow and cancel to NaN
+                size = np.abs(matrix[huge]).max(axis=1)
+                z[huge] = matrix[huge] / size[:, None] @ self.coef[0] * size
+            return z
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probability of each class, shape (n_samples, 2), each in [0, 1]."""

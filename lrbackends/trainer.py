@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from lrbackends import solvers
@@ -111,6 +112,15 @@ class Trainer:
         check_choice("arithmetic", self.arithmetic, ARITHMETICS)
         if isinstance(self.init, str):
             check_choice("init", self.init, INITS)
+        elif not isinstance(self.init, (tuple, list)) or len(self.init) != 2:
+            raise TypeError(
+                f"init must be {' or '.join(map(repr, INITS))} or (coef, intercept), "
+                f"got {self.init!r}"
+            )
+        if not isinstance(self.replacement, (bool, np.bool_)):
+            raise TypeError(f"replacement must be True or False, got {self.replacement!r}")
+        if not isinstance(self.callbacks, (tuple, list)) or not all(map(callable, self.callbacks)):
+            raise TypeError(f"callbacks must be a list of callables, got {self.callbacks!r}")
         Objective(self.l2, self.l1, self.fit_intercept)
         check_number("epochs", self.epochs, integer=True)
         check_number("min_delta", self.min_delta)

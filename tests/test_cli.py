@@ -155,7 +155,9 @@ def test_quiet_prints_nothing():
 def test_a_warning_of_the_library_is_one_line():
     result = run("train", "--backend", "numpy", "--epochs", "50")
     assert result.exit_code == 0
-    assert re.fullmatch(r"lrbackends: warning: the classes are separated [^\n]+\n", result.stderr)
+    assert re.fullmatch(
+        r"lrbackends: warning: [^\n]+ the classes are separated [^\n]+\n", result.stderr
+    )
     assert "separated after 50 epochs" in result.stdout
 
 

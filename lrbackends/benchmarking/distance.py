@@ -51,7 +51,9 @@ class Distance:
     def within(self, dtype: str) -> bool:
         """Whether the distance keeps the contract of the fast arithmetic, as `limits` gives it."""
         limit = limits(dtype, TO_REFERENCE if self.b == REFERENCE else BETWEEN_BACKENDS["fast"])
-        near = self.median_ulp <= limit.median_ulp and self.relative <= limit.relative  # not if NaN
+        near = self.median_ulp <= limit.median_ulp  # not if NaN
+        if limit.relative is not None:
+            near = near and self.relative <= limit.relative
         return bool(near and self.labels == 0)
 
 
@@ -65,7 +67,8 @@ def limits(dtype: str, contract: Limits = BETWEEN_BACKENDS["fast"]) -> Limits:
 
     ULP are counted in ``dtype``; the relative limit grows with its eps.
     """
-    return replace(contract, relative=contract.relative * _coarser(dtype))
+    relative = contract.relative
+    return replace(contract, relative=None if relative is None else relative * _coarser(dtype))
 
 
 def _labels(X: NDArray[Any], params: Params) -> NDArray[np.bool_]:
