@@ -243,13 +243,15 @@ def main(ctx: click.Context) -> None:
 @click.option("--rounds", type=int, default=3, help="Fresh processes per backend.")
 @click.option("--seed", "random_state", type=int, default=0)
 @_json
-def compare(json: Path | None, **options: Any) -> int:
+@_file("--markdown", "Write the tables as Markdown.")
+@_file("--picture", "Draw the costs as PNG, SVG or PDF, by the file's ending.")
+def compare(json: Path | None, markdown: Path | None, picture: Path | None, **options: Any) -> int:
     """Train one model with each backend; compare costs and results.
 
     Exit code 1 where backends disagree or fail.
     """
     from lrbackends.benchmarking.compare import compare as run
-    from lrbackends.report.comparison import as_text
+    from lrbackends.report.comparison import as_markdown, as_text, figure
     from lrbackends.report.tables import WIDTH
 
     dataset, _ = _dataset(**_taken(options, _DATA))
@@ -267,6 +269,10 @@ def compare(json: Path | None, **options: Any) -> int:
     click.echo(as_text(comparison, width=WIDTH), nl=False)
     if json is not None:
         comparison.to_json(json)
+    if markdown is not None:
+        markdown.write_text(as_markdown(comparison), encoding="utf-8")
+    if picture is not None:
+        figure(comparison).savefig(picture)
     broken = any(row.status in ("failed", "diverged") for row in comparison.rows)
     return int(broken or not comparison.trained or bool(comparison.disagreements()))
 
