@@ -25,7 +25,7 @@ from lrbackends.backends._reproducible import (
 )
 from lrbackends.objective import Objective
 
-_BLOCK_BYTES = 1 << 18
+_BLOCK_BYTES = 1 << 20
 
 
 def halve(lanes: NDArray[Any]) -> NDArray[Any]:
@@ -68,23 +68,31 @@ def sigmoid_and_loss(m: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     return a, np.maximum(m, 0.0) + log_of_one_plus(e)
 
 
-def scores(X: NDArray[Any], theta: NDArray[Any]) -> NDArray[Any]:
-    """Return X coef + intercept: features in lanes, the lanes halved; shape of X less its last."""
-    *shape, p = X.shape
-    groups = -(-(p + 1) // FEATURE_LANES)
-    products = np.zeros((*shape, groups * FEATURE_LANES), X.dtype)
-    np.multiply(X, theta[:-1], out=products[..., :p])
-    products[..., p] = theta[-1]
-    lanes = np.add.reduce(products.reshape(*shape, groups, FEATURE_LANES), axis=-2)
-    return halve(np.moveaxis(lanes, -1, 0))
+def _room(shape: tuple[int, ...], n_features: int, dtype: Any) -> NDArray[Any]:
+    """Return zeros of that shape and a last axis of whole feature groups, for products."""
+    return np.zeros((*shape, -(-(n_features + 1) // FEATURE_LANES) * FEATURE_LANES), dtype)
+
+
+def scores(X: NDArray[Any], theta: NDArray[Any], room: NDArray[Any]) -> NDArray[Any]:
+    """Return X coef + intercept: features in lanes, the lanes halved; shape of X less its last.
+
+    ``room`` is of the shape that `_room` gives; what lies behind feature p + 1 stays zero.
+    """
+    p = X.shape[-1]
+    np.multiply(X, theta[:-1], out=room[..., :p])
+    room[..., p] = theta[-1]
+    lanes = np.add.reduce(room.reshape(*X.shape[:-1], -1, FEATURE_LANES), axis=-2)
+    return halve(np.ascontiguousarray(np.moveaxis(lanes, -1, 0)))
 
 
 def scores_of_rows(X: NDArray[Any], theta: NDArray[Any]) -> NDArray[Any]:
     """Return the scores of all rows of X, a block at a time."""
     z = np.empty(len(X), X.dtype)
     rows = max(1, _BLOCK_BYTES // (X.itemsize * len(theta)))
+    room = _room((min(rows, len(X)),), X.shape[1], X.dtype)
     for start in range(0, len(X), rows):
-        z[start : start + rows] = scores(X[start : start + rows], theta)
+        block = X[start : start + rows]
+        z[start : start + rows] = scores(block, theta, room[: len(block)])
     return z
 
 
@@ -108,16 +116,19 @@ def accumulate(
     n, p = X.shape
     whole = n - n % SAMPLE_LANES
     gradient = np.zeros((lanes.stop - lanes.start, p + 1), X.dtype)
-    rows = max(1, _BLOCK_BYTES // (X.itemsize * (p + 1) * SAMPLE_LANES)) * SAMPLE_LANES
+    groups = max(1, _BLOCK_BYTES // (X.itemsize * (p + 1) * len(gradient)))
+    room = _room((min(groups, -(-n // SAMPLE_LANES)), len(gradient)), p, X.dtype)
+    rows = groups * SAMPLE_LANES
     for start in range(0, whole, rows):
         block = slice(start, min(start + rows, whole))
         x, s, omega, out = (_grouped(v[block])[:, lanes] for v in (X, sign, weight, losses))
-        _accumulate_groups(x, s, omega, theta, gradient, out)
+        _accumulate_groups(x, s, omega, theta, gradient, out, room[: len(x)])
     # The rows left over are the beginning of one more group.
     block = slice(whole + lanes.start, min(n, whole + lanes.stop))
     if block.stop > block.start:
         x, s, omega, out = (v[None, block] for v in (X, sign, weight, losses))
-        _accumulate_groups(x, s, omega, theta, gradient[: block.stop - block.start], out)
+        size = block.stop - block.start
+        _accumulate_groups(x, s, omega, theta, gradient[:size], out, room[:1, :size])
     return gradient
 
 
@@ -133,13 +144,14 @@ def _accumulate_groups(
     theta: NDArray[Any],
     gradient: NDArray[Any],
     losses: NDArray[np.float64],
+    room: NDArray[Any],
 ) -> None:
     """Add groups of rows, X (groups, lanes, p), to the gradient's lanes; write their losses."""
-    z = scores(X, theta)
+    z = scores(X, theta, room)
     a, losses[:] = sigmoid_and_loss((sign * z).astype(np.float64))
     losses *= weight
     dz = ((weight * sign) * a).astype(X.dtype)
-    products = np.empty((*z.shape, len(theta)), X.dtype)
+    products = room[..., : len(theta)]
     np.multiply(X, dz[..., None], out=products[..., :-1])
     products[..., -1] = dz
     products[0] += gradient  # the sum so far comes first, then row after row
