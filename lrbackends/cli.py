@@ -517,7 +517,7 @@ def _outcome(dataset: Dataset, trainer: Trainer, result: TrainingResult) -> list
             random_state=result.random_state,
             **{name: getattr(trainer, name) for name in same},
         ).fit(dataset.X_train, dataset.y_train)
-    rows: list[tuple[str, ...]] = [("loss", f"{result.initial_loss:.6f}", f"{result.loss:.6f}")]
+    rows: list[tuple[str, ...]] = [("loss", f"{result.initial_loss:.10g}", f"{result.loss:.10g}")]
     for part, X, y in (
         ("training", dataset.X_train, dataset.y_train),
         ("test", dataset.X_test, dataset.y_test),

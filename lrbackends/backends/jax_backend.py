@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lrbackends.backends import jax_reproducible as reproducible
 from lrbackends.backends._chunks import chunk_bounds
+from lrbackends.backends._compensated import two_sum
 from lrbackends.backends.protocol import (
     API_VERSION,
     Batches,
@@ -163,13 +164,6 @@ def _evaluate(
     return arithmetic.loss_gradient(theta, data, n, l2, fit_intercept, one)
 
 
-def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return a + b and its rounding error (Knuth)."""
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
-
-
 _Vectors = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # theta, residual, first, second
 
 
@@ -203,7 +197,7 @@ def _run(
         delta, first, second = arithmetic.move(update, gradient, first, second, c, one)
         largest = jnp.max(jnp.abs(gradient))
         records = records.at[t].set(jnp.stack([loss, largest.astype(loss.dtype)]))
-        return (*_two_sum(theta, residual + delta), first, second), records
+        return (*two_sum(theta, residual + delta), first, second), records
 
     records = jnp.zeros((len(coefficients), 2))
     final: tuple[_Vectors, jax.Array] = lax.fori_loop(0, n_steps, step, (vectors, records))

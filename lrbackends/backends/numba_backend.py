@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lrbackends.backends import numba_reproducible as reproducible
 from lrbackends.backends._chunks import Team, chunk_bounds, thread_count
+from lrbackends.backends._compensated import two_sum
 from lrbackends.backends._reproducible import LOSS_LANES, SAMPLE_LANES, check_range
 from lrbackends.backends.protocol import (
     API_VERSION,
@@ -72,12 +73,7 @@ def _accumulate(
     return loss, db
 
 
-@njit(nogil=True)
-def _two_sum(a: Any, b: Any) -> tuple[Any, Any]:
-    """Return a + b and its rounding error (Knuth)."""
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
+_two_sum = njit(nogil=True)(two_sum)
 
 
 @njit(nogil=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lrbackends._blas import single_threaded
 from lrbackends.backends import numpy_reproducible as reproducible
 from lrbackends.backends._chunks import Team, chunk_bounds, thread_count
+from lrbackends.backends._compensated import two_sum
 from lrbackends.backends._reproducible import SAMPLE_LANES, check_range
 from lrbackends.backends.protocol import (
     API_VERSION,
@@ -52,13 +53,6 @@ def _accumulate(
     dz *= weight
     dw += dz.dot(X)
     return loss, dz.sum()
-
-
-def _two_sum(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return a + b and its rounding error (Knuth)."""
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
 
 
 class NumpyKernels:
@@ -141,7 +135,7 @@ class NumpyKernels:
                 delta, first, second = update(
                     gradient, first, second, Coefficients(*coefficients[t]), np.sqrt
                 )
-                theta, residual = _two_sum(theta, residual + delta)
+                theta, residual = two_sum(theta, residual + delta)
         return State(theta, residual, first, second, step + n_steps), records
 
 

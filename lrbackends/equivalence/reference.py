@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrbackends.backends._compensated import two_sum
 from lrbackends.backends.protocol import Batches, Coefficients, Rule, pack
 from lrbackends.objective import Objective, Params
 from lrbackends.problem import Problem
@@ -42,13 +43,6 @@ def batches_of_steps(n_samples: int, batch_size: int, seed: int, n_steps: int) -
         np.concatenate([e.indices for e in epochs])[:n_steps],
         np.concatenate([e.sizes for e in epochs])[:n_steps],
     )
-
-
-def _two_sum(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return a + b and its rounding error (Knuth)."""
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
 
 
 def train(
@@ -109,5 +103,5 @@ def train(
         dz = omega * a
         gradient = x_t.dot(dz) / len(dz) + l2 * theta
         step, first, second = rule.update(gradient, first, second, Coefficients(*c), np.sqrt)
-        theta, residual = _two_sum(theta, residual + step)
+        theta, residual = two_sum(theta, residual + step)
     return theta
