@@ -28,7 +28,7 @@ ROOMS = (
     ("backends",),
     ("solvers",),
     ("trainer", "_run", "_stopping", "result", "callbacks", "diagnostics"),
-    ("datasets", "model_file"),
+    ("datasets", "_files", "model_file"),
     ("equivalence", "benchmarking"),
     ("report",),
     ("cli", "__main__"),
