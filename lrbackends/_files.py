@@ -48,12 +48,14 @@ class Rows:
 
 
 def listed(names: Sequence[str]) -> str:
+    """Return names for a message, shortened where there are many."""
     if len(names) <= 10:
         return ", ".join(names)
     return ", ".join(names[:8]) + f", …, {names[-1]} ({len(names)} in all)"
 
 
 def one_line(error: Exception) -> str:
+    """Return an error's message without line breaks."""
     return " ".join(str(error).split())
 
 

@@ -11,16 +11,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrbackends import _validation as validation
 from lrbackends._files import Rows, listed, one_line, read
-
-if TYPE_CHECKING:
-    pass
 
 TEST_SIZE = 0.25
 

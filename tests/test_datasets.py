@@ -11,7 +11,7 @@ import pytest
 from sklearn.datasets import dump_svmlight_file
 
 import lrbackends as lrb
-from lrbackends import datasets
+from lrbackends import _files
 from lrbackends.datasets import load_dataset, load_rows, standardised
 
 # -- bundled
@@ -196,7 +196,7 @@ def test_bad_tables_are_refused_with_the_place(tmp_path, text, target, message):
 def test_parquet_asks_for_pyarrow_where_it_is_missing(tmp_path, monkeypatch):
     path = tmp_path / "table.parquet"
     path.write_bytes(b"PAR1....PAR1")
-    monkeypatch.setattr(datasets.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(_files.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match="needs pyarrow: pip install pyarrow"):
         load_dataset(path, target="y")
 
@@ -296,7 +296,7 @@ def test_a_damaged_libsvm_file_is_refused(tmp_path):
 def test_data_larger_than_memory_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "wide.libsvm"
     path.write_text("1 1:1 9999999:1\n-1 2:1\n")
-    monkeypatch.setattr(datasets, "_memory", lambda: 1e6)
+    monkeypatch.setattr(_files, "_memory", lambda: 1e6)
     with pytest.raises(MemoryError, match=r"2 rows and indices up to 9999999: 0.16 GB"):
         load_dataset(path)
 
