@@ -12,7 +12,7 @@ from sklearn.datasets import dump_svmlight_file
 
 import lrbackends as lrb
 from lrbackends import _files
-from lrbackends.datasets import load_dataset, load_rows, standardised
+from lrbackends.datasets import Dataset, load_dataset, load_rows, standardised
 
 # -- bundled
 
@@ -67,7 +67,7 @@ def test_a_constant_column_is_only_centred(digits01):
     X[:, 0] = 0.1
     assert 0 < X.std(axis=0)[0] < 1e-14  # a rounding error that must not become a scale
     names = tuple(map(str, range(64)))
-    data = datasets.Dataset("made", X, digits01.y, X[:9], digits01.y[:9], names, None, "made up")
+    data = Dataset("made", X, digits01.y, X[:9], digits01.y[:9], names, None, "made up")
     scaled, mean, scale = standardised(data)
     np.testing.assert_allclose(scaled.X_train[:, 0], 0, atol=1e-14)
     np.testing.assert_allclose(scaled.X_test * scale + mean, X[:9], atol=1e-12)
@@ -112,7 +112,7 @@ def flowers() -> pd.DataFrame:
     )
 
 
-def both(data: datasets.Dataset) -> np.ndarray:
+def both(data: Dataset) -> np.ndarray:
     """All rows, in an order that does not depend on the split."""
     X = np.concatenate([data.X_train, data.X_test])
     return X[np.lexsort(X.T)]
