@@ -213,3 +213,10 @@ def test_examples_in_docstrings_work(module):
     outcome = doctest.testmod(importlib.import_module(module))
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+def test_the_readme_shows_the_comparison_that_the_tool_wrote():
+    root = Path(__file__).parents[1]
+    written = (root / "docs" / "comparison.md").read_text().strip()
+    assert written
+    assert written in (root / "README.md").read_text()

@@ -25,7 +25,7 @@ from lrbackends.backends._reproducible import (
 )
 from lrbackends.objective import Objective
 
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 21
 
 
 def halve(lanes: NDArray[Any]) -> NDArray[Any]:
