@@ -28,6 +28,7 @@ from lrbackends.errors import (
     DivergenceError,
     DivergenceWarning,
     SeparationWarning,
+    UnsupportedError,
 )
 from lrbackends.objective import Objective, Params, accuracy, as_params, mean_log_loss
 from lrbackends.problem import Problem
@@ -69,9 +70,8 @@ class Run:
         with self._timed("import"):
             self.backend = get_backend(trainer.backend)
         with self._timed("data"):
-            self.kernels: Kernels = self.backend.compile(
-                self.problem, self.objective, trainer.arithmetic, trainer.n_threads
-            )
+            self.kernels = self._compile(self.problem, self.objective)
+            self.validator = self._validator()
             self.rule = solvers.UpdateRule(
                 trainer.solver,
                 self._learning_rate(),
@@ -138,6 +138,23 @@ class Run:
             raise ValueError(f"validation_fraction={fraction} does not work: {error}") from None
         return whole.take(np.sort(train)), whole.take(np.sort(test))
 
+    def _compile(self, problem: Problem, objective: Objective) -> Kernels:
+        return self.backend.compile(
+            problem, objective, self.trainer.arithmetic, self.trainer.n_threads
+        )
+
+    def _validator(self) -> Kernels | None:
+        """Return kernels of the validation rows where the bits of their loss matter.
+
+        The last bits of NumPy's exp and log1p depend on the processor.
+        """
+        if self.validation is None or self.trainer.arithmetic != "reproducible":
+            return None
+        try:
+            return self._compile(self.validation, Objective())
+        except UnsupportedError as error:
+            raise UnsupportedError(f"in the validation rows: {error}") from None
+
     def _smoothness(self) -> float:
         return solvers.smoothness(self.problem, self.objective, self.trainer.batch_size)
 
@@ -184,8 +201,9 @@ class Run:
     def _validate(self, state: State) -> float:
         """Record loss and accuracy on the validation rows; return the loss."""
         assert self.validation is not None
-        z = self.kernels.decision_function(self.validation.X, self._params(state))
-        loss = mean_log_loss(z, self.validation)
+        params, kernels = self._params(state), self.validator or self.kernels
+        z = kernels.decision_function(self.validation.X, params)
+        loss = mean_log_loss(z, self.validation) if self.validator is None else kernels.loss(params)
         self.history["validation_loss"].append(loss)
         self.history["validation_accuracy"].append(accuracy(z, self.validation))
         return loss

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrbackends import _validation as validation
+from lrbackends.backends import numpy_reproducible as reproducible
 from lrbackends.backends.protocol import State
 from lrbackends.objective import Params, accuracy, sigmoid
 from lrbackends.problem import Problem
@@ -38,6 +39,21 @@ class LinearModel:
         """``(coef, intercept)``."""
         return Params(self.coef, self.intercept)
 
+    @property
+    def _reproducible(self) -> bool:
+        """Whether it predicts in the reproducible arithmetic, too."""
+        return False
+
+    def _scores(self, X: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
+        if self._reproducible:
+            return reproducible.scores_of_rows(X, np.concatenate([self.coef[0], intercept]))
+        return np.asarray(X @ self.coef[0] + intercept)
+
+    def _sigmoid(self, z: NDArray[Any]) -> NDArray[Any]:
+        if self._reproducible:
+            return reproducible.sigmoid_and_loss(z.astype(np.float64))[0].astype(z.dtype)
+        return sigmoid(z)
+
     def decision_function(self, X: Any) -> NDArray[Any]:
         """Return scores X coef' + intercept, shape (n_samples,)."""
         matrix = validation.as_matrix(X, self.coef.dtype)
@@ -48,17 +64,18 @@ class LinearModel:
             )
         validation.check_finite(matrix, validation.feature_names_of(X))
         with np.errstate(over="ignore", invalid="ignore"):
-            z = np.asarray(matrix @ self.coef[0] + self.intercept[0])
+            z = self._scores(matrix, self.intercept)
             huge = ~np.isfinite(z)
             if huge.any():  # with the row scaled to 1 its terms cannot overflow and cancel to NaN
                 size = np.abs(matrix[huge]).max(axis=1)
-                z[huge] = matrix[huge] / size[:, None] @ self.coef[0] * size
+                rows = matrix[huge] / size[:, None]
+                z[huge] = self._scores(rows, np.zeros_like(self.intercept)) * size
             return z
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probability of each class, shape (n_samples, 2), each in [0, 1]."""
         z = self.decision_function(X)
-        return np.column_stack([sigmoid(-z), sigmoid(z)])
+        return np.column_stack([self._sigmoid(-z), self._sigmoid(z)])
 
     def predict(self, X: Any, threshold: float = 0.5) -> NDArray[Any]:
         """Return class labels, shape (n_samples,).
@@ -68,7 +85,7 @@ class LinearModel:
         validation.check_number("threshold", threshold, high=1.0)
         z = self.decision_function(X)
         # The sign of the score decides at 1/2, so that rounding of the sigmoid cannot.
-        positive = z > 0 if threshold == 0.5 else sigmoid(z) > threshold
+        positive = z > 0 if threshold == 0.5 else self._sigmoid(z) > threshold
         return np.asarray(self.classes[positive.astype(np.intp)])
 
     def accuracy(self, X: Any, y: Any) -> float:
@@ -139,6 +156,10 @@ class TrainingResult(LinearModel):
     arithmetic: str
     dtype: str
     state: State = field(repr=False)
+
+    @property
+    def _reproducible(self) -> bool:
+        return self.arithmetic == "reproducible"
 
     @property
     def converged(self) -> bool:

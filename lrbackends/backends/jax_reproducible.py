@@ -97,7 +97,8 @@ def scores(theta: jax.Array, X: jax.Array, one: jax.Array) -> jax.Array:
             lanes,
         )
     # Lanes that are kept lie side by side, for vector instructions; fused into one sum they do not.
-    return _halve(jnp.moveaxis(lax.optimization_barrier(lanes), -1, 0))
+    kept = lax.optimization_barrier(lanes)  # type: ignore[no-untyped-call]
+    return _halve(jnp.moveaxis(kept, -1, 0))
 
 
 def _scores_forward(theta: jax.Array, X: jax.Array, one: jax.Array) -> Any:

@@ -10,21 +10,33 @@ errors grow no faster than the steps themselves. Two things follow for the other
 * Adam divides by the root of a second moment that remembers 1 / (1 - decay2) = 1,000 gradients. Its
   recursion adds up as many rounding errors, which nothing pulls back in. Solvers other than gd, and
   mini-batches, therefore do a tenth of the steps.
+
+In the reproducible arithmetic two backends have to agree in every bit: of the solver's state and of
+the records of all steps. Where they do not, the evidence names the first step and the number at
+which they part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrbackends import solvers
-from lrbackends.backends.protocol import Backend, Batches, Rule, initial_state, unpack
+from lrbackends.backends.protocol import (
+    Backend,
+    Batches,
+    Kernels,
+    Rule,
+    State,
+    initial_state,
+    unpack,
+)
 from lrbackends.equivalence import problems, reference
 from lrbackends.equivalence.evidence import Evidence
 from lrbackends.equivalence.figures import relative_norm, ulps
@@ -32,14 +44,12 @@ from lrbackends.equivalence.plan import Job, Plan, pair_name
 from lrbackends.equivalence.problems import Setting
 
 NAME = "trajectory"
-MEDIAN_ULP, MAX_ULP, RELATIVE_NORM, LABELS = FIGURES = (
-    "median ULP",
-    "max ULP",
-    "relative norm",
-    "labels that differ",
-)
+MEDIAN_ULP, MAX_ULP = "median ULP", "max ULP"
+RELATIVE_NORM, LABELS = "relative norm", "labels that differ"
+BITS = "differing entries"  # where bits are promised
 _BATCH_SIZE = 32
 _SEED = 7
+_STRETCH = 64  # steps between two looks while the first that differs is searched
 
 
 @dataclass(frozen=True)
@@ -135,16 +145,20 @@ def _exact(trajectory: Trajectory) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     return theta, setting.points @ theta[:-1] + theta[-1] > 0
 
 
-def _trained(
-    plan: Plan, backend: Backend, trajectory: Trajectory
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+class _Run(NamedTuple):
+    state: State
+    records: NDArray[np.float64]
+    labels: NDArray[np.bool_]
+
+
+def _trained(plan: Plan, backend: Backend, trajectory: Trajectory) -> _Run:
     setting = trajectory.setting
     kernels = plan.compile(backend, setting)
-    state, _ = kernels.run(
+    state, records = kernels.run(
         trajectory.rule, initial_state(setting.params), trajectory.n_steps, trajectory.batches
     )
     params = unpack(state.theta, setting.problem.n_features)
-    return state.theta, kernels.decision_function(setting.points, params) > 0
+    return _Run(state, records, kernels.decision_function(setting.points, params) > 0)
 
 
 def measure(plan: Plan, trajectory: Trajectory) -> Iterable[Evidence]:
@@ -152,12 +166,82 @@ def measure(plan: Plan, trajectory: Trajectory) -> Iterable[Evidence]:
     exact = _exact(trajectory)
     trained = {b.name: _trained(plan, b, trajectory) for b in plan.backends}
     note = f"reference: {reference.describe()}"
-    for name, found in trained.items():
+    for name, run in trained.items():
+        found = run.state.theta, run.labels
         yield from _compare(trajectory.name, name, found, exact, TO_REFERENCE, note)
     limits = BETWEEN_BACKENDS[plan.arithmetic]
     for pair in combinations(plan.backends, 2):
         a, b = (trained[backend.name] for backend in pair)
-        yield from _compare(trajectory.name, pair_name(pair), a, b, limits, "one against the other")
+        name, note = pair_name(pair), "one against the other"
+        if plan.arithmetic == "reproducible":
+            count = sum(int(_differing(u, v).sum()) for _, u, v in _numbers(a[:2], b[:2]))
+            if count:
+                note = _parting([plan.compile(b, trajectory.setting) for b in pair], trajectory)
+            yield Evidence(NAME, name, trajectory.name, BITS, float(count), 0.0, note)
+        found, other = ((run.state.theta, run.labels) for run in (a, b))
+        yield from _compare(trajectory.name, name, found, other, limits, note)
+
+
+_Stretch = tuple[State, NDArray[np.float64]]  # what `Kernels.run` returns
+
+
+def _numbers(a: _Stretch, b: _Stretch) -> list[tuple[str, NDArray[Any], NDArray[Any]]]:
+    """Return all that has to be the same after some steps, in the order of interest."""
+    (state, records), (other, other_records) = a, b
+    return [
+        ("parameter", state.theta, other.theta),
+        ("second word of parameter", state.residual, other.residual),
+        ("first moment of parameter", state.first, other.first),
+        ("second moment of parameter", state.second, other.second),
+        ("recorded objective, gradient norm: number", records.ravel(), other_records.ravel()),
+    ]
+
+
+def _differing(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which entries differ in any bit."""
+    bits, others = (v.view(f"u{v.itemsize}") for v in (a, b))
+    return np.asarray(bits != others)
+
+
+def _parting(pair: Sequence[Kernels], trajectory: Trajectory) -> str:
+    """Say at which step, and in which number, two backends differ first.
+
+    They are followed side by side in stretches; the first stretch that ends, or is recorded,
+    differently is done again step by step.
+    """
+
+    def advance(states: Sequence[State], begin: int, end: int) -> list[_Stretch]:
+        batches = trajectory.batches
+        some = None if batches is None else Batches(*(part[begin:end] for part in batches))
+        return [
+            kernels.run(trajectory.rule, state, end - begin, some)
+            for kernels, state in zip(pair, states, strict=True)
+        ]
+
+    states = [initial_state(trajectory.setting.params)] * 2
+    begin, end, where = 0, trajectory.n_steps, ""
+    for stride in (_STRETCH, 1):
+        for start in range(begin, end, stride):
+            stop = min(start + stride, end)
+            ended = advance(states, start, stop)
+            where = _first_difference(*ended)
+            if where:
+                begin, end = start, stop
+                break
+            states = [state for state, _ in ended]
+        else:
+            return f"they part in one go, but not in steps {begin + 1} to {end} by {stride}"
+    return f"they part at step {end} in {where}"
+
+
+def _first_difference(a: _Stretch, b: _Stretch) -> str:
+    """Name the first number that differs, with both values; nothing where none does."""
+    for name, u, v in _numbers(a, b):
+        differing = _differing(u, v)
+        if differing.any():
+            k = int(differing.argmax())
+            return f"{name} {k}: {float(u[k]).hex()} and {float(v[k]).hex()}"
+    return ""
 
 
 def _compare(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 
 import numpy as np
@@ -13,7 +13,15 @@ import numpy as np
 from lrbackends._validation import check_choice, check_number
 from lrbackends.backends.protocol import ARITHMETICS, Backend, require
 from lrbackends.backends.registry import Unavailable, available_backends, get_backend
-from lrbackends.equivalence import elementary, gradient, optimum, problems, purity, trajectory
+from lrbackends.equivalence import (
+    elementary,
+    environments,
+    gradient,
+    optimum,
+    problems,
+    purity,
+    trajectory,
+)
 from lrbackends.equivalence.evidence import EquivalenceReport, Evidence
 from lrbackends.equivalence.plan import Check, Plan
 from lrbackends.equivalence.reference import describe
@@ -24,6 +32,8 @@ _CHECKS: dict[str, Check] = {
     check.NAME: check.jobs for check in (gradient, elementary, purity, trajectory, optimum)
 }
 CHECKS = tuple(_CHECKS)
+# The fast arithmetic promises no bits from one environment to another.
+_CHECKS_OF = {"fast": _CHECKS, "reproducible": {**_CHECKS, environments.NAME: environments.jobs}}
 _PACKAGES = ("lrbackends", "numpy", "scipy", "scikit-learn", "numba", "jax", "jaxlib")
 
 
@@ -45,8 +55,9 @@ def verify(
         The contract that is verified.
     steps : int, default 10,000
         Full-batch steps of gradient descent in the check "trajectory"; its other runs do a tenth.
-    checks : names from `CHECKS`, optional
-        "gradient", "elementary", "purity", "trajectory", "optimum". Default: all.
+    checks : names, optional
+        "gradient", "elementary", "purity", "trajectory", "optimum" (these are `CHECKS`) and, of the
+        reproducible arithmetic, "environment". Default: all.
     progress : callable, optional
         Called with (jobs done, jobs in all, what comes next), at the end with "".
 
@@ -72,7 +83,7 @@ def verify(
     """
     check_choice("arithmetic", arithmetic, ARITHMETICS)
     steps = int(check_number("steps", steps, low=1, integer=True))
-    chosen = _chosen_checks(checks)
+    chosen = _chosen_checks(checks, arithmetic)
     found = available_backends() if backends is None else {}
     asked = tuple(name for name, state in found.items() if state) if backends is None else backends
     plan = Plan(_backends(asked), arithmetic, steps)
@@ -80,7 +91,7 @@ def verify(
         require(backend, problems.small(), Objective(), arithmetic)
 
     began = time.perf_counter()
-    work = [job for name in chosen for job in _CHECKS[name](plan)]
+    work = [job for check in chosen.values() for job in check(plan)]
     rows: list[Evidence] = []
     # A wrong backend may produce anything; its figures tell, warnings on the way do not.
     with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -101,6 +112,7 @@ def verify(
             "skipped": {n: s.reason for n, s in found.items() if isinstance(s, Unavailable)},
             "reference": describe(),
             "versions": _versions(),
+            "environments": environments.facts() if environments.NAME in chosen else {},
             "seconds": time.perf_counter() - began,
         },
     )
@@ -118,15 +130,21 @@ def _backends(asked: str | Backend | Iterable[str | Backend]) -> tuple[Backend, 
     return chosen
 
 
-def _chosen_checks(checks: Iterable[str] | None) -> Sequence[str]:
+def _chosen_checks(checks: Iterable[str] | None, arithmetic: str) -> Mapping[str, Check]:
+    known = _CHECKS_OF[arithmetic]
     if checks is None:
-        return CHECKS
+        return known
     wanted = [checks] if isinstance(checks, str) else list(checks)
     if not wanted:
-        raise ValueError(f"checks is empty; choose from {', '.join(CHECKS)}")
+        raise ValueError(f"checks is empty; choose from {', '.join(known)}")
     for name in wanted:
-        check_choice("checks", name, CHECKS)
-    return tuple(name for name in CHECKS if name in wanted)
+        if name == environments.NAME and name not in known:
+            raise ValueError(
+                f"checks={name!r} needs arithmetic='reproducible': the fast arithmetic promises no "
+                "bits from one environment to another"
+            )
+        check_choice("checks", name, tuple(known))
+    return {name: check for name, check in known.items() if name in wanted}
 
 
 def _versions() -> dict[str, str]:

@@ -48,18 +48,19 @@ def _distances(report: EquivalenceReport) -> list[Table]:
     groups = _grouped(row for row in report.rows if row.check == trajectory.NAME)
     if not groups:
         return []
+    figures = list(dict.fromkeys(row.figure for rows in groups for row in rows))
     rows = [
         (
             rows[0].backend,
             *(
-                _number(max(row.value for row in rows if row.figure == figure))
-                for figure in trajectory.FIGURES
+                _number(max((row.value for row in rows if row.figure == figure), default=None))
+                for figure in figures
             ),
         )
         for rows in groups
     ]
     title = f"Trajectories: the worst of {len({row.case for row in groups[0]})}"
-    return [table(("", *trajectory.FIGURES), rows, title=title)]
+    return [table(("", *figures), rows, title=title)]
 
 
 def verdict(report: EquivalenceReport) -> str:
@@ -82,10 +83,14 @@ def _heading(report: EquivalenceReport) -> str:
     skipped = "".join(
         f"\nNot verified: {name} ({reason})." for name, reason in facts["skipped"].items()
     )
+    absent = "".join(
+        f"\nAn environment that is not here: {name} ({reason})."
+        for name, reason in facts.get("environments", {}).get("absent", {}).items()
+    )
     return (
         f"Equivalence of {_listed(facts['backends'])}, {facts['arithmetic']} arithmetic, "
         f"{facts['steps']:,} steps; {facts['seconds']:.0f} s.\n"
-        f"Reference: {facts['reference']}.\n{versions}{skipped}\n"
+        f"Reference: {facts['reference']}.\n{versions}{skipped}{absent}\n"
     )
 
 

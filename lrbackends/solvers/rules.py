@@ -53,6 +53,18 @@ FIRST_ORDER = tuple(_UPDATES)
 ADAM_RATE = 1e-3  # Kingma & Ba's default; Adam's steps do not scale with the gradient
 
 
+def _powers(base: float, exponents: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return ``base ** exponents`` by repeated squaring.
+
+    Products alone, so that the bits are the same everywhere; those of ``pow`` are not.
+    """
+    powers, square, left = np.ones(len(exponents)), base, exponents
+    while left.any():
+        powers = np.where(left & 1, powers * square, powers)
+        square, left = square * square, left >> 1
+    return powers
+
+
 @dataclass(frozen=True)
 class UpdateRule:
     """One of the rules with its hyper-parameters; what a backend's ``run`` takes.
@@ -95,8 +107,8 @@ class UpdateRule:
         decay1, decay2 = self.momentum, self.decay2
         rows[:] = self.rate, decay1, 1.0 - decay1, decay2, 1.0 - decay2, self.epsilon
         if self.name == "adam":
-            t = np.arange(step + 1, step + n_steps + 1, dtype=np.float64)
-            root = np.sqrt(1.0 - self.decay2**t)
-            rows[:, 0] *= root / (1.0 - self.momentum**t)
+            t = np.arange(step + 1, step + n_steps + 1)
+            root = np.sqrt(1.0 - _powers(self.decay2, t))
+            rows[:, 0] *= root / (1.0 - _powers(self.momentum, t))
             rows[:, -1] *= root
         return rows
