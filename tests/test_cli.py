@@ -109,7 +109,7 @@ def test_train_says_what_it_did():
         result.stdout
     )
     for pattern in (
-        r"loss +0\.693147 +0\.1\d+\n",
+        r"loss +0\.6931471806 +0\.1\d+\n",
         r"training accuracy +0\.4926 +1\.0000\n",
         r"test accuracy +0\.5000 +1\.0000\n",
         r"completed after 20 epochs: all 20 epochs done",

@@ -122,7 +122,9 @@ def test_no_backend_knows_another(module):
 )
 def test_only_backends_import_engines(module):
     names = imported(ast.parse(MODULES[module].read_text()))
-    assert names.isdisjoint(BACKEND_MODULES)
+    # Models of any backend predict in NumPy, in the arithmetic that they were trained in.
+    allowed = {"lrbackends.backends.numpy_reproducible"} if module == "lrbackends.result" else set()
+    assert names.isdisjoint(BACKEND_MODULES.keys() - allowed)
     assert {"numba", "jax"}.isdisjoint(name.split(".")[0] for name in names)
 
 
