@@ -19,6 +19,7 @@ LOSS_LANES = 64  # partial sums of the loss: row i belongs to lane i mod 64
 
 # exp(-x) by the method of fdlibm's e_exp.c (Sun Microsystems, 1993): x = k ln 2 + r.
 LARGEST_EXPONENT = 300.0  # beyond it exp(-x) is taken at 300, so that nothing is ever subnormal
+SMALLEST_RESIDUAL_FLOAT32 = 2.0**-40  # for the same reason smaller ones are taken as 0 in float32
 INVERSE_LN2 = 1.44269504088896338700e00
 LN2_HIGH = 6.93147180369123816490e-01
 LN2_LOW = 1.90821492927058770002e-10

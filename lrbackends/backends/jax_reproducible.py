@@ -31,6 +31,7 @@ from lrbackends.backends._reproducible import (
     LOG_COEFFICIENTS,
     LOSS_LANES,
     SAMPLE_LANES,
+    SMALLEST_RESIDUAL_FLOAT32,
     check_range,
 )
 from lrbackends.backends.protocol import Coefficients
@@ -141,6 +142,8 @@ def _losses_backward(kept: Any, cotangent: jax.Array) -> Any:
     e = _exp_of_minus(jnp.abs(m), one)
     a = jnp.where(m >= 0, 1.0, e) / (1.0 + e)
     dz = (weight * sign) * a * cotangent
+    if z.dtype == jnp.float32:
+        dz = jnp.where(jnp.abs(dz) < SMALLEST_RESIDUAL_FLOAT32, 0.0, dz)
     return dz.astype(z.dtype), None, None, None
 
 

@@ -21,6 +21,7 @@ from lrbackends.backends._reproducible import (
     LOG_COEFFICIENTS,
     LOSS_LANES,
     SAMPLE_LANES,
+    SMALLEST_RESIDUAL_FLOAT32,
 )
 
 _BLOCK = LOSS_LANES  # rows
@@ -114,6 +115,7 @@ def accumulate(
     p, width = X.shape[1], last_lane - first_lane
     lanes, dz = np.empty((_BLOCK, FEATURE_LANES), X.dtype), np.empty(_BLOCK, X.dtype)
     rows, losses = np.empty(_BLOCK, np.int64), np.empty(_BLOCK)
+    smallest = SMALLEST_RESIDUAL_FLOAT32 if X.itemsize == 4 else 0.0
     for start in range(0, n, _BLOCK):
         count = 0  # rows of this block in our lanes, which follow one another cyclically
         for k in range(start, min(start + _BLOCK, n)):
@@ -127,7 +129,8 @@ def accumulate(
             e = _exp_of_minus(abs(m))
             a = (1.0 if m >= 0 else e) / (1.0 + e)
             losses[s] = weight[i] * (max(m, 0.0) + _log_of_one_plus(e))
-            dz[s] = (weight[i] * sign[i]) * a
+            residual = (weight[i] * sign[i]) * a
+            dz[s] = residual if abs(residual) >= smallest else 0.0
         for lane in range(width):
             for s in range(lane, count, width):
                 i, d = rows[s], dz[s]

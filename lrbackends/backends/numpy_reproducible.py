@@ -22,6 +22,7 @@ from lrbackends.backends._reproducible import (
     LOG_COEFFICIENTS,
     LOSS_LANES,
     SAMPLE_LANES,
+    SMALLEST_RESIDUAL_FLOAT32,
 )
 from lrbackends.objective import Objective
 
@@ -150,7 +151,10 @@ def _accumulate_groups(
     z = scores(X, theta, room)
     a, losses[:] = sigmoid_and_loss((sign * z).astype(np.float64))
     losses *= weight
-    dz = ((weight * sign) * a).astype(X.dtype)
+    dz = (weight * sign) * a
+    if X.dtype == np.float32:
+        dz[np.abs(dz) < SMALLEST_RESIDUAL_FLOAT32] = 0
+    dz = dz.astype(X.dtype)
     products = room[..., : len(theta)]
     np.multiply(X, dz[..., None], out=products[..., :-1])
     products[..., -1] = dz

@@ -150,7 +150,7 @@ MUTANTS = {
     "NumPy's logarithm": lambda: mutated(log_of_one_plus=np.log1p),
     "logarithm rounded once less": lambda: rewritten("2.0 * s + (s * t) * q", "s * (2.0 + t * q)"),
     "residual in another order": lambda: rewritten(
-        "((weight * sign) * a).astype", "(weight / (sign / a)).astype"
+        "dz = (weight * sign) * a", "dz = weight / (sign / a)"
     ),
     "mean by division": lambda: rewritten("gradient *= X.dtype.type(1.0 / n)", "gradient /= n"),
     "mean loss by division": lambda: rewritten("* (1.0 / n)\n", "/ n\n"),

@@ -157,7 +157,7 @@ def problems(draw):
         return lrb.Problem(X, rng.integers(0, 2, n), weight, dtype=dtype, classes=[0, 1])
 
 
-@settings(max_examples=8)
+@settings(max_examples=16)
 @given(
     problem=problems(),
     solver=st.sampled_from(FIRST_ORDER),
