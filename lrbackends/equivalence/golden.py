@@ -117,6 +117,8 @@ CASES = {
     for case in (
         Case("1 x 1, gd", 1, 1, "gd"),
         Case("1 x 1, gd, margin below -745", 1, 1, "gd", start=-2000.0),
+        Case("1 x 1, gd, float32, margin -27.4", 1, 1, "gd", "float32", start=-55.25),
+        Case("1 x 1, gd, float32, margin -28.1", 1, 1, "gd", "float32", start=-56.5),
         Case("7 x 14, momentum, l2", 7, 14, "momentum", l2=0.1),
         Case("8 x 15, nesterov, weights", 8, 15, "nesterov", weighted=True),
         Case("9 x 16, adam, no intercept", 9, 16, "adam", fit_intercept=False),

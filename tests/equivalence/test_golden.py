@@ -143,6 +143,8 @@ MUTANTS = {
     "lanes added left to right": lambda: mutated(halve=left_to_right),
     "margins cut at 299": lambda: mutated(LARGEST_EXPONENT=299.0),
     "margins cut at 301": lambda: mutated(LARGEST_EXPONENT=301.0),
+    "float32 residuals cut at 2^-39": lambda: mutated(SMALLEST_RESIDUAL_FLOAT32=2.0**-39),
+    "float32 residuals cut at 2^-41": lambda: mutated(SMALLEST_RESIDUAL_FLOAT32=2.0**-41),
     "a coefficient off by one unit": lambda: mutated(
         EXP_COEFFICIENTS=(np.nextafter(COEFFICIENTS[0], 1.0), *COEFFICIENTS[1:])
     ),

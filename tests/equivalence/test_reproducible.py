@@ -18,7 +18,7 @@ from lrbackends.backends.protocol import Batches, initial_state, pack, unpack
 from lrbackends.backends.registry import get_backend
 from lrbackends.equivalence import golden, trajectory, verify
 from lrbackends.equivalence.wrong_backends import WrongBackend
-from lrbackends.errors import ScaleWarning, UnsupportedError
+from lrbackends.errors import DivergenceError, ScaleWarning, UnsupportedError
 from lrbackends.solvers import FIRST_ORDER, UpdateRule, epoch_batches
 
 pytestmark = pytest.mark.filterwarnings("ignore::lrbackends.errors.SeparationWarning")
@@ -34,7 +34,9 @@ def data():
 
 
 def bits(*arrays) -> bytes:
-    return b"".join(np.asarray(a).dtype.str.encode() + np.asarray(a).tobytes() for a in arrays)
+    """Return all bits; a NaN is a NaN, whatever its sign."""
+    numbers = [np.where(np.isnan(a), np.nan, np.asarray(a)) for a in arrays]
+    return b"".join(a.dtype.str.encode() + a.tobytes() for a in numbers)
 
 
 def bits_of(result: lrb.TrainingResult, X: np.ndarray) -> dict[str, bytes]:
@@ -119,6 +121,26 @@ def test_bits_are_the_same_on_real_data(request, backend_names, name):
     X, y = request.getfixturevalue(name)
     results = fits(backend_names, X, y, solver="nesterov", epochs=60)
     assert_same(results, X)
+
+
+@pytest.mark.parametrize("learning_rate", [100.0, 1e300])
+@pytest.mark.parametrize("batch_size", [None, 16], ids=["all rows", "batches"])
+def test_training_that_diverges_does_so_alike(backend_names, data, learning_rate, batch_size):
+    X, y, X_held, *_ = data
+    results = {}
+    for name in backend_names:
+        with pytest.raises(DivergenceError) as raised:
+            fits(
+                [name],
+                50 * X,
+                y,
+                solver="momentum",
+                learning_rate=learning_rate,
+                batch_size=batch_size,
+                epochs=200,
+            )
+        results[name] = raised.value.result
+    assert_same(results, X_held)
 
 
 def test_the_fast_arithmetic_would_not_pass(backend_names, data):
