@@ -30,7 +30,7 @@ class Rows:
 
     Attributes
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or csr_array of shape (n_samples, n_features)
     y : ndarray of shape (n_samples,) or None
         Labels, None where there are none.
     feature_names : tuple of str
@@ -40,7 +40,7 @@ class Rows:
         Name of the column that the labels came from.
     """
 
-    X: NDArray[Any]
+    X: Any
     y: NDArray[Any] | None
     feature_names: tuple[str, ...]
     image_shape: tuple[int, int] | None = None
@@ -220,6 +220,10 @@ def _refuse_text(column: pd.Series[Any], path: Path) -> None:
 # Files that keep features and labels apart
 
 
+_SPARSE = 0.1  # CSR takes less memory and time below this share of entries that are not zero
+_FEATURE_BYTES = 200  # its name, and a number of it in each vector that a solver keeps
+
+
 def _libsvm(path: Path, features: _Features) -> _Parts:
     from sklearn.datasets import load_svmlight_file
 
@@ -229,11 +233,14 @@ def _libsvm(path: Path, features: _Features) -> _Parts:
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as LIBSVM: {one_line(error)}") from None
     start = 0 if not X.nnz else int(X.indices.min() > 0)  # indices count from 1, mostly
-    size = 8 * X.shape[0] * (X.shape[1] - start if features is None else len(features))
+    n, p = X.shape[0], X.shape[1] - start if features is None else len(features)
+    is_sparse = X.nnz < _SPARSE * n * p
+    size = _FEATURE_BYTES * p if is_sparse else 8 * n * p
     if size > _memory():
+        what = "for the features alone" if is_sparse else "when dense"
         raise MemoryError(
-            f"{path} has {X.shape[0]} rows and indices up to {X.shape[1] - 1}: {size / 1e9:.3g} GB "
-            "when dense, more than this machine's memory"
+            f"{path} has {n} rows and indices up to {X.shape[1] - 1}: {size / 1e9:.3g} GB {what}, "
+            "more than this machine's memory"
         )
     if features is None:
         features = tuple(str(j) for j in range(start, X.shape[1]))
@@ -245,7 +252,8 @@ def _libsvm(path: Path, features: _Features) -> _Parts:
     columns = np.array([int(name) for name in features], dtype=np.intp)
     # What the model has not seen has no weight, and what the file lacks is zero.
     X.resize(X.shape[0], max(X.shape[1], columns.max(initial=0) + 1))
-    return Rows(X[:, columns].toarray(), y, features), None
+    X = X[:, columns]
+    return Rows(X if is_sparse else X.toarray(), y, features), None
 
 
 def _memory() -> float:

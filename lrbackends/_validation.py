@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lrbackends._blas import single_threaded
+from lrbackends._csr import as_csr, cast_csr, column_sums, position_of
 from lrbackends.errors import DtypeWarning, PrecisionWarning
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
-# Rows are examined in blocks of this size, so that no n x p temporary is made.
-_SCAN_BYTES = 1 << 18
+# Whole numbers that X may stay in: computing with them in either float type is exact.
+_NARROW = (np.dtype(np.uint8), np.dtype(np.int8))
+# X is examined in parts, which threads share, and these in blocks that stay in cache.
+_PART_BYTES = 1 << 22
+_BLOCK_BYTES = 1 << 18
 _LARGEST = {np.dtype(np.float64): 1e100, np.dtype(np.float32): 1e15}
+_VANISHING = 1e-280  # a mean square below this may have lost digits; none is lost in larger units
+_LARGER = 2.0**600
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
@@ -77,16 +85,6 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     return str(value)
 
 
-@dataclass(frozen=True)
-class ColumnFacts:
-    """What one scan of X found.
-
-    ``rms`` is each column's root mean square, shape (n_features,), float64.
-    """
-
-    rms: NDArray[np.float64]
-
-
 def feature_names_of(X: Any) -> tuple[str, ...] | None:
     """Return the column names of a data frame, or None for what has no named columns."""
     columns = getattr(X, "columns", None)
@@ -111,10 +109,6 @@ def _refuse_odd_containers(X: Any) -> None:
     if isinstance(X, np.matrix):
         raise TypeError("X is a numpy.matrix; convert it with numpy.asarray(X)")
     _refuse_mask("X", X)
-    if hasattr(X, "tocsr"):
-        raise TypeError(
-            "X is a sparse matrix, which is not supported yet; densify it with X.toarray()"
-        )
 
 
 def _refuse_odd_columns(X: Any) -> None:
@@ -151,8 +145,27 @@ def _from_objects(X: NDArray[Any]) -> NDArray[Any]:
     return X.astype(np.float64)
 
 
-def as_matrix(X: Any, dtype: Any = None) -> NDArray[Any]:
-    """Return X as a C-contiguous, aligned, native float array of two dimensions.
+def _storage(found: np.dtype[Any], dtype: np.dtype[Any], narrow: bool) -> np.dtype[Any]:
+    """Return the type to keep X in: its own where that loses nothing, else the one computed in."""
+    if not narrow:
+        return dtype
+    if found.kind == "b":
+        return np.dtype(np.uint8)
+    widens = found == np.float32 and dtype == np.float64
+    return found if found in _NARROW or widens else dtype
+
+
+def compute_dtype(X: Any, dtype: Any = None) -> np.dtype[Any]:
+    """Return the type to compute in: ``dtype``, else float32 for float32 data, else float64."""
+    if dtype is not None:
+        return check_dtype(dtype)
+    found = getattr(X, "dtype", None)
+    single = isinstance(found, np.dtype) and found.newbyteorder("=") == np.float32
+    return np.dtype(np.float32 if single else np.float64)
+
+
+def as_matrix(X: Any, dtype: Any = None, *, narrow: bool = False) -> Any:
+    """Return X as a C-contiguous, aligned, native array of two dimensions, or in CSR form.
 
     Parameters
     ----------
@@ -160,13 +173,27 @@ def as_matrix(X: Any, dtype: Any = None) -> NDArray[Any]:
         Numbers. Never written to; copied only when its type or layout has to change.
     dtype : {"float64", "float32"}, optional
         Type to compute in. Default: float32 for float32 data, float64 for everything else.
+    narrow : bool, default False
+        Keep 8-bit integers, booleans (as uint8), and float32 where float64 is computed in, as they
+        are.
+
+    Returns
+    -------
+    ndarray or csr_array
+        CSR for sparse input: sorted, without repeated entries, its numbers of the computing type.
 
     Raises
     ------
     TypeError, ValueError
-        X does not hold numbers in two dimensions.
+        X does not hold numbers in two dimensions, or its sparse structure is not sound.
     """
     _refuse_odd_containers(X)
+    if hasattr(X, "tocsr"):
+        csr = as_csr(X)
+        target = compute_dtype(csr, dtype)
+        _warn_of_rounding(csr.data, target)
+        with np.errstate(over="ignore"):
+            return cast_csr(csr, target)
     if hasattr(X, "columns") and hasattr(X, "dtypes"):
         _refuse_odd_columns(X)
         X = X.to_numpy()
@@ -194,75 +221,181 @@ def as_matrix(X: Any, dtype: Any = None) -> NDArray[Any]:
         raise TypeError(
             f"X has dtype {array.dtype}: {what} are not numbers; convert X to a numeric array first"
         )
-    if dtype is None:
-        target = array.dtype.newbyteorder("=") if array.dtype.newbyteorder("=") in FLOATS else None
-        target = target or np.dtype(np.float64)
-    else:
-        target = check_dtype(dtype)
-    if kind == "f" and array.dtype.itemsize > 8:
+    array_dtype = array.dtype.newbyteorder("=")
+    target = _storage(array_dtype, compute_dtype(array, dtype), narrow)
+    if kind == "b" and target == np.uint8:
+        array = array.view(np.uint8)
+    _warn_of_rounding(array, target)
+    with np.errstate(over="ignore"):
+        return np.require(array, dtype=target, requirements=["C", "A"])
+
+
+def _warn_of_rounding(values: NDArray[Any], target: np.dtype[Any]) -> None:
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind == "f" and size > 8:
         warnings.warn(
-            f"X has dtype {array.dtype} and is rounded to {target}",
+            f"X has dtype {values.dtype} and is rounded to {target}",
             DtypeWarning,
             stacklevel=outside_frame(),
         )
-    if kind in "iu" and array.dtype.itemsize == 8 and array.size:
-        largest = max(int(array.max()), -int(array.min()))
+    if kind in "iu" and size == 8 and values.size:
+        largest = max(int(values.max()), -int(values.min()))
         if largest > 2**53:
             warnings.warn(
                 f"X holds integers up to {largest}, above 2**53: they are rounded to {target}",
                 PrecisionWarning,
                 stacklevel=outside_frame(),
             )
-    with np.errstate(over="ignore"):
-        return np.require(array, dtype=target, requirements=["C", "A"])
 
 
-def check_finite(X: NDArray[Any], names: tuple[str, ...] | None = None) -> None:
+def _entries(X: Any) -> NDArray[Any]:
+    """Return what is stored of a matrix: all of it, or of CSR the entries that are not zero."""
+    return X if isinstance(X, np.ndarray) else X.data
+
+
+def _first(X: Any, flags: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return row and column of the first stored entry that is marked."""
+    k = int(flags.argmax())
+    return divmod(k, X.shape[1]) if isinstance(X, np.ndarray) else position_of(X, k)
+
+
+def check_finite(X: Any, names: tuple[str, ...] | None = None) -> None:
     """Raise ValueError naming the first entry of X that is NaN or infinite, and their number."""
-    if X.size and not (np.isfinite(X.max()) and np.isfinite(X.min())):
-        bad = ~np.isfinite(X)
-        row, col = (int(k) for k in np.argwhere(bad)[0])
+    entries = _entries(X)
+    if entries.size and not (np.isfinite(entries.max()) and np.isfinite(entries.min())):
+        bad = ~np.isfinite(entries)
+        row, col = _first(X, bad)
         raise ValueError(
             f"X has {int(bad.sum())} NaN or infinite values, the first ({X[row, col]}) in row "
             f"{row}, {_column(names, col)}; fill or drop them"
         )
 
 
-def scan(X: NDArray[Any], names: tuple[str, ...] | None = None) -> ColumnFacts:
-    """Refuse entries that cannot be computed with, and measure the columns.
+def scan(
+    X: Any,
+    dtype: np.dtype[Any],
+    names: tuple[str, ...] | None = None,
+    n_threads: int | None = None,
+) -> NDArray[np.float64]:
+    """Refuse entries that cannot be computed with, and measure the columns, in one pass.
+
+    Parameters
+    ----------
+    X : ndarray or csr_array of shape (n_samples, n_features)
+        As `as_matrix` returns it, with at least one row and column.
+    dtype : dtype
+        Type that will be computed in.
+    names : tuple of str, optional
+        Of the columns, for messages.
+    n_threads : int, optional
+        Default: all that the process may use. The bits do not depend on it.
+
+    Returns
+    -------
+    ndarray of shape (n_features,)
+        Root mean square of each column, float64.
 
     Raises
     ------
     ValueError
         NaN, infinite or subnormal entries, or a scale whose squares overflow.
     """
-    check_finite(X, names)
-    n, p = X.shape
-    limits = np.finfo(X.dtype)
-    largest = max(float(X.max()), -float(X.min()))
-    # Training forms sums of squares, and steps of one over them that must still move the weights.
-    if largest > _LARGEST[X.dtype]:
+    n = X.shape[0]
+    with single_threaded(), _quiet():
+        squares, subnormal = _measured(X, n_threads)
+        vanished = np.flatnonzero(squares < n * _VANISHING)
+        rms = np.sqrt(squares / n)
+        if len(vanished) and X.dtype == np.float64:
+            rms[vanished] = np.sqrt(_squares_of(X, vanished, _LARGER) / n) / _LARGER
+    if not squares.max() <= _LARGEST[dtype] ** 2:
+        check_finite(X, names)
+        _check_scale(X, dtype)
+    if subnormal:
+        _refuse_subnormal(X, dtype)
+    return np.asarray(rms)
+
+
+def _quiet() -> np.errstate:
+    return np.errstate(over="ignore", under="ignore", invalid="ignore")
+
+
+def _measured(X: Any, n_threads: int | None) -> tuple[NDArray[np.float64], bool]:
+    """Return each column's sum of squares, and whether any entry is subnormal."""
+    if not isinstance(X, np.ndarray):
+        tiny = float(np.finfo(X.dtype).tiny)
+        square = np.square(X.data, dtype=np.float64)
+        near_zero = not square.min(initial=np.inf) >= max(tiny**2, _VANISHING)
+        return column_sums(X, square), near_zero and bool((np.abs(X.data) < tiny).any())
+    parts = _blocks(X, _PART_BYTES)
+    threads = min(len(parts), n_threads or available_threads())
+    if threads == 1:
+        found = list(map(_measured_part, parts))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(_measured_part, parts))
+    # Added up in the order of the rows, so that the bits do not depend on the threads.
+    squares = np.add.reduce([part for part, _ in found])
+    return squares, any(subnormal for _, subnormal in found)
+
+
+def _measured_part(X: NDArray[Any]) -> tuple[NDArray[np.float64], bool]:
+    tiny = float(np.finfo(X.dtype).tiny) if X.dtype.kind == "f" else 0.0
+    least = max(tiny**2, _VANISHING)
+    squares, subnormal = np.zeros(X.shape[1]), False
+    blocks = _blocks(X, _BLOCK_BYTES)
+    room, ones = np.empty(blocks[0].shape), np.ones(len(blocks[0]))
+    for block in blocks:
+        with _quiet():  # each thread has an error state of its own
+            square = np.square(block, out=room[: len(block)], dtype=np.float64)
+            squares += ones[: len(block)] @ square
+        # Mostly nothing is near zero, or only zeros are; the squares tell.
+        if tiny and not square.min() >= least:
+            zeros = int(np.count_nonzero(block == 0))
+            if np.count_nonzero(square < least) > zeros:
+                subnormal = subnormal or int(np.count_nonzero(np.abs(block) < tiny)) > zeros
+    return squares, subnormal
+
+
+def _blocks(X: NDArray[Any], size: int) -> list[NDArray[Any]]:
+    """Cut an array into blocks of rows that have about ``size`` bytes in float64."""
+    rows = max(1, size // (8 * X.shape[1]))
+    return [X[start : start + rows] for start in range(0, len(X), rows)]
+
+
+def _squares_of(X: Any, columns: NDArray[np.intp], unit: float) -> NDArray[np.float64]:
+    """Return the sums of squares of some columns of ``unit`` X."""
+    if not isinstance(X, np.ndarray):
+        return column_sums(X, np.square(unit * X.data, dtype=np.float64))[columns]
+    squares = np.zeros(len(columns))
+    for block in _blocks(X, _BLOCK_BYTES):
+        some = unit * block[:, columns]
+        squares += np.einsum("ij,ij->j", some, some)
+    return squares
+
+
+def _check_scale(X: Any, dtype: np.dtype[Any]) -> None:
+    """Refuse entries whose squares overflow in ``dtype``.
+
+    Training forms sums of squares, and steps of one over them that must still move the weights.
+    """
+    entries = _entries(X)
+    largest = max(float(entries.max()), -float(entries.min()))
+    if largest > _LARGEST[dtype]:
         raise ValueError(
-            f"X scale: the largest entry is {largest:.3g}, so ||X||^2 overflows {X.dtype} on the "
-            "way; "
-            "standardise the columns" + (" or use dtype='float64'" if X.itemsize == 4 else "")
+            f"X scale: the largest entry is {largest:.3g}, so ||X||^2 overflows {dtype} on the "
+            "way; standardise the columns"
+            + (" or use dtype='float64'" if dtype == np.float32 else "")
         )
-    unit = largest or 1.0
-    squares = np.zeros(p)
-    rows = max(1, _SCAN_BYTES // (8 * p))
-    for start in range(0, n, rows):
-        size = np.abs(X[start : start + rows])
-        scaled = size.astype(np.float64)
-        scaled /= unit
-        squares += np.einsum("ij,ij->j", scaled, scaled)
-        size[size == 0] = limits.max
-        if size.min() < limits.tiny:
-            i, j = np.unravel_index(int(size.argmin()), size.shape)
-            raise ValueError(
-                f"X[{start + int(i)}, {int(j)}] = {X[start + i, j]:.3g} is subnormal in {X.dtype}, "
-                "which some engines flush to zero; rescale the columns or set such entries to 0"
-            )
-    return ColumnFacts(rms=np.sqrt(squares / n) * unit)
+
+
+def _refuse_subnormal(X: Any, dtype: np.dtype[Any]) -> None:
+    size = np.abs(_entries(X))
+    i, j = _first(X, (size > 0) & (size < np.finfo(size.dtype).tiny))
+    wider = ", or give X as float64" if size.dtype != dtype else ""
+    raise ValueError(
+        f"X[{i}, {j}] = {X[i, j]:.3g} is subnormal in {size.dtype}, which some engines flush to "
+        f"zero; rescale the columns or set such entries to 0{wider}"
+    )
 
 
 def as_labels(y: Any, n_samples: int | None = None) -> NDArray[Any]:
@@ -382,6 +515,13 @@ def as_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray[np.fl
     if total == 0:
         raise ValueError("sample_weight is zero in every row; at least one must be positive")
     return weight
+
+
+def available_threads() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def outside_frame() -> int:

@@ -33,8 +33,9 @@ class Dataset:
     ----------
     name : str
         The bundled name or the file's name.
-    X_train, X_test : ndarray of shape (n_samples, n_features)
-        Finite numbers; ``X_test`` has no rows where no test part was wanted.
+    X_train, X_test : ndarray or csr_array of shape (n_samples, n_features)
+        Finite numbers; CSR where a LIBSVM file is sparse (see `load_dataset`). ``X_test`` has no
+        rows where no test part was wanted.
     y_train, y_test : ndarray of shape (n_samples,)
         Labels: integers, booleans or strings.
     feature_names : tuple of str
@@ -47,9 +48,9 @@ class Dataset:
     """
 
     name: str
-    X_train: NDArray[Any]
+    X_train: Any
     y_train: NDArray[Any]
-    X_test: NDArray[Any]
+    X_test: Any
     y_test: NDArray[Any]
     feature_names: tuple[str, ...]
     image_shape: tuple[int, int] | None
@@ -77,7 +78,7 @@ def load_dataset(
         - CSV, or text with ``;`` or tabs; without a header where the first line holds a number,
           the columns are then called x0, x1, …
         - Parquet, which needs pyarrow
-        - LIBSVM text, made dense
+        - LIBSVM text; CSR where less than a tenth of X is not zero, else dense
         - ``.npz`` with arrays X and y and optionally X_test and y_test; X of shape (n, height,
           width) is unrolled, and pixels in bytes are divided by 255
         - MNIST IDX images, pixels / 255; labels are found beside them by their standard name, and
@@ -99,7 +100,7 @@ def load_dataset(
     OSError
         There is no such file, or it cannot be read.
     MemoryError
-        The data do not fit into memory when dense.
+        The data do not fit into memory.
     TypeError, ValueError
         The file is damaged or holds no training data; the message says where and why.
     """
@@ -162,7 +163,18 @@ def standardised(dataset: Dataset) -> tuple[Dataset, NDArray[Any], NDArray[Any]]
     """Return the data set with columns of mean 0 and deviation 1 on the training rows.
 
     Also returns the means and deviations, shape (n_features,); a constant column is only centred.
+
+    Raises
+    ------
+    ValueError
+        X is sparse.
     """
+    if not isinstance(dataset.X_train, np.ndarray):
+        raise ValueError(
+            f"{dataset.name} is sparse, and centring its columns would fill it with numbers; "
+            "leave standardise (--standardise) out, or scale the columns beforehand without "
+            "centring them"
+        )
     mean, scale = dataset.X_train.mean(axis=0), dataset.X_train.std(axis=0)
     # The computed deviation of a constant column may be a rounding error instead of 0.
     scale[np.ptp(dataset.X_train, axis=0) == 0] = 1
@@ -192,7 +204,7 @@ def _keep(rows: Rows, digits: _Pair | None, name: str) -> Rows:
         return rows
     if len(digits) != 2 or digits[0] == digits[1]:
         raise ValueError(f"digits (--digits) must be two different labels, got {digits!r}")
-    labels = validation.as_labels(rows.y, len(rows.X))
+    labels = validation.as_labels(rows.y, rows.X.shape[0])
     for digit in digits:
         if not np.any(labels == digit):
             known = [repr(label) for label in np.unique(labels).tolist()]
@@ -203,13 +215,13 @@ def _keep(rows: Rows, digits: _Pair | None, name: str) -> Rows:
 
 def _checked(rows: Rows, name: str) -> Rows:
     """Return the rows as floats with labels of one kind; here row numbers are still the file's."""
-    if not len(rows.X):
+    if not rows.X.shape[0]:
         raise ValueError(f"{name} has no rows")
     X = validation.as_matrix(rows.X)
     if rows.X.dtype == np.uint8 and rows.image_shape is not None:
         X = X / 255
     validation.check_finite(X, rows.feature_names)
-    y = None if rows.y is None else validation.as_labels(rows.y, len(X))
+    y = None if rows.y is None else validation.as_labels(rows.y, X.shape[0])
     if y is not None and y.dtype.kind == "f":
         y = y.astype(np.int64)  # as_labels lets whole numbers through only
     return replace(rows, X=X, y=y)
@@ -218,7 +230,7 @@ def _checked(rows: Rows, name: str) -> Rows:
 def _split(rows: Rows, test_size: float, random_state: int) -> tuple[Rows, Rows]:
     """Return a stratified training and test part, each in the order of the file."""
     assert rows.y is not None
-    train = np.arange(len(rows.X))
+    train = np.arange(rows.X.shape[0])
     test = train[:0]
     if test_size > 0:
         from sklearn.model_selection import train_test_split

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lrbackends.objective import Objective, Params
+from lrbackends.objective import Objective, Params, scores
 from lrbackends.problem import Problem
 from lrbackends.solvers.step_size import augmented_gram
 
@@ -53,7 +53,7 @@ def separating_columns(problem: Problem, objective: Objective, params: Params) -
     Anderson 1984, solved as by Konis 2007); not above 200,000 entries of X.
     """
     with np.errstate(over="ignore"):
-        m = problem.sign * (problem.X @ params.coef[0] + params.intercept[0])
+        m = problem.sign * scores(problem.X, params)
     if (m < 0).all():
         return "completely: every sample is on its right side of the hyperplane found"
     n, p = problem.X.shape
@@ -61,7 +61,7 @@ def separating_columns(problem: Problem, objective: Objective, params: Params) -
         return None
     from scipy.optimize import linprog
 
-    rows = np.column_stack([problem.X, np.full(n, float(objective.fit_intercept))])
+    rows = np.column_stack([problem.rows(0, n), np.full(n, float(objective.fit_intercept))])
     scale = np.abs(rows).max(axis=0)
     used = np.flatnonzero(scale > 0)
     margins = problem.sign.astype(np.float64)[:, None] * rows[:, used] / scale[used]

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrbackends._validation import check_number
-from lrbackends.problem import Problem
+from lrbackends.problem import Problem, dense_blocks
 
 EXACT_DIGITS = 50
 
@@ -87,6 +87,22 @@ def as_params(params: Any, problem: Problem) -> Params:
     return Params(coef.reshape(shape), intercept.reshape(shape[0]))
 
 
+def scores(X: Any, params: Params) -> NDArray[Any]:
+    """Return X coef' + intercept, shape (n_samples,), in the type of ``params``.
+
+    X may be dense, narrow or CSR; no dense copy of it is made, and narrow X gives the bits of X
+    widened.
+    """
+    coef, intercept = params.coef[0], params.intercept[0]
+    if not isinstance(X, np.ndarray):
+        return np.asarray(X @ coef + intercept)
+    z = np.empty(len(X), coef.dtype)
+    for rows, block in dense_blocks(X, coef.dtype):
+        np.dot(block, coef, out=z[rows])
+    z += intercept
+    return z
+
+
 def sigmoid(z: ArrayLike) -> NDArray[Any]:
     """Return 1 / (1 + exp(-z)) elementwise, in the two-sided form that never overflows."""
     z = np.asarray(z)
@@ -130,27 +146,46 @@ def reference_loss_gradient(
     loss : scalar of ``dtype``
     gradient : Params of ``dtype``
     """
-    X, sign = problem.X.astype(dtype), (1 - 2 * problem.y).astype(dtype)
-    weight = (
-        np.ones(problem.n_samples, dtype)
-        if problem.sample_weight is None
-        else problem.sample_weight.astype(dtype)
-    )
+    n, sign = problem.n_samples, (1 - 2 * problem.y).astype(dtype)
+    weight = problem.exact_weight.astype(dtype)
     coef, intercept = params.coef[0].astype(dtype), params.intercept[0].astype(dtype)
-    z = X @ coef + intercept
+    z = scores(problem.X, Params(coef[None], intercept[None]))
     m = sign * z
     e = np.exp(-np.abs(m))
     a = np.where(m >= 0, dtype(1), e) / (1 + e)
-    loss = (weight * (np.maximum(m, 0) + np.log1p(e))).sum() / len(z)
+    loss = (weight * (np.maximum(m, 0) + np.log1p(e))).sum() / n
     dz = weight * sign * a
-    dw = dz @ X / len(z)
-    db = dz.sum() / len(z)
+    if problem.sparse:
+        dw = dz @ problem.X / n
+    else:
+        dw = sum(dz[rows] @ block for rows, block in dense_blocks(problem.X, dtype)) / n
+    db = dz.sum() / n
     l1, l2 = dtype(objective.l1), dtype(objective.l2)
     loss += l1 * np.abs(coef).sum() + l2 / 2 * (coef @ coef)
     dw = dw + l1 * np.sign(coef) + l2 * coef
     if not objective.fit_intercept:
         db = dtype(0)
     return loss, Params(dw[None], np.array([db]))
+
+
+def reference_hessian(
+    problem: Problem, objective: Objective, params: Params, dtype: Any = np.longdouble
+) -> NDArray[Any]:
+    """Return the Hessian X' diag(weight a (1 - a)) X / n + l2 I by its formula.
+
+    X has a last column of ones, whose row and column are zero without an intercept and which the
+    penalty leaves out. Shape (n_features + 1, n_features + 1), of ``dtype``.
+    """
+    rows = np.ones((problem.n_samples, problem.n_features + 1), dtype)
+    rows[:, :-1] = problem.rows(0, problem.n_samples)
+    z = rows @ np.concatenate([params.coef[0], params.intercept]).astype(dtype)
+    e = np.exp(-np.abs(z))
+    curvature = problem.exact_weight.astype(dtype) * (e / (1 + e) ** 2)
+    hessian = (rows * curvature[:, None]).T @ rows / dtype(problem.n_samples)
+    hessian[np.diag_indices(problem.n_features)] += dtype(objective.l2)
+    if not objective.fit_intercept:
+        hessian[-1] = hessian[:, -1] = 0
+    return np.asarray(hessian)
 
 
 def exact_sigmoid_and_loss(m: Decimal) -> tuple[Decimal, Decimal]:
@@ -174,12 +209,9 @@ def exact_loss_gradient(
         b = Decimal(float(params.intercept[0]))
         l1, l2 = Decimal(objective.l1), Decimal(objective.l2)
         n = Decimal(problem.n_samples)
-        weights = (
-            np.ones(len(problem.y)) if problem.sample_weight is None else problem.sample_weight
-        )
         loss, db, dw = Decimal(0), Decimal(0), [Decimal(0)] * len(w)
-        for row, y, weight in zip(problem.X, problem.y, weights, strict=True):
-            x = [Decimal(float(v)) for v in row]
+        for i, (y, weight) in enumerate(zip(problem.y, problem.exact_weight, strict=True)):
+            x = [Decimal(float(v)) for v in problem.rows(i, i + 1)[0]]
             z = b + sum((xj * wj for xj, wj in zip(x, w, strict=True)), Decimal(0))
             m = z if y == 0 else -z
             omega = Decimal(float(weight))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ from lrbackends import _validation as validation
 from lrbackends.errors import ScaleWarning
 
 _SCALE_SPAN = 1e6  # columns whose sizes span more than this are reported
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -22,8 +24,10 @@ class Problem:
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
+    X : array-like or sparse matrix of shape (n_samples, n_features)
         Real, finite numbers. Never written to; copied only when its type or layout must change.
+        8-bit integers and booleans stay what they are, and so does float32 where float64 is
+        computed in: that is exact and moves fewer bytes.
     y : array-like of shape (n_samples,) or (n_samples, 1)
         Class labels: integers, booleans, strings or whole floats; exactly two classes.
     sample_weight : array-like of shape (n_samples,) or scalar, optional
@@ -32,11 +36,15 @@ class Problem:
         Type to compute in. Default: float32 for float32 data, float64 for everything else.
     classes : array-like of shape (2,), optional
         Encode ``y`` by these classes, as validation data are; default: the sorted labels of ``y``.
+    n_threads : int, optional
+        Threads that check large data. Default: all that the process may use.
 
     Attributes
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        C-contiguous, of type ``dtype``.
+    X : ndarray or csr_array of shape (n_samples, n_features)
+        C-contiguous, of type ``dtype`` or narrower (see above); CSR with sorted indices.
+    dtype : dtype
+        Type that is computed in.
     y : ndarray of shape (n_samples,)
         Labels encoded 0..K-1, int64.
     sample_weight : ndarray of shape (n_samples,) or None
@@ -45,6 +53,8 @@ class Problem:
         The labels that 0..K-1 stand for.
     feature_names : tuple of str or None
         Column names where X had them.
+    rms : ndarray of shape (n_features,)
+        Root mean square of each column of the whole data, unweighted, float64.
 
     Raises
     ------
@@ -52,11 +62,13 @@ class Problem:
         The data cannot be trained on; the message names the row, column or value.
     """
 
-    X: NDArray[Any]
+    X: Any
+    dtype: np.dtype[Any]
     y: NDArray[np.int64]
     sample_weight: NDArray[np.float64] | None
     classes: NDArray[Any]
     feature_names: tuple[str, ...] | None
+    rms: NDArray[np.float64]
 
     def __init__(
         self,
@@ -66,16 +78,18 @@ class Problem:
         *,
         dtype: Any = None,
         classes: ArrayLike | None = None,
+        n_threads: int | None = None,
     ) -> None:
         names = validation.feature_names_of(X)
-        matrix = validation.as_matrix(X, dtype)
+        matrix = validation.as_matrix(X, dtype, narrow=True)
         n, p = matrix.shape
         if n == 0:
             raise ValueError("X has no rows; at least one sample of each class is needed")
         if p == 0:
             raise ValueError("X has no columns; at least one feature is needed")
         labels = validation.as_labels(y, n)
-        facts = validation.scan(matrix, names)
+        computed = validation.compute_dtype(matrix, dtype)
+        rms = validation.scan(matrix, computed, names, n_threads)
         weight = validation.as_weights(sample_weight, n)
         if weight is not None:
             kept = weight > 0
@@ -83,21 +97,55 @@ class Problem:
                 matrix, labels, weight = matrix[kept], labels[kept], weight[kept]
             weight = None if (weight == weight[0]).all() else weight / weight.mean()
         known, codes = _encode(labels, classes)
-        _warn_of_scale(facts.rms, names)
-        self._set(X=matrix, y=codes, sample_weight=weight, classes=known, feature_names=names)
+        _warn_of_scale(rms, names)
+        self._set(
+            X=matrix,
+            dtype=computed,
+            y=codes,
+            sample_weight=weight,
+            classes=known,
+            feature_names=names,
+            rms=rms,
+        )
 
-    def take(self, rows: NDArray[np.intp]) -> Problem:
-        """Return the problem of some rows, with the same classes."""
+    def take(
+        self, rows: NDArray[np.intp], sample_weight: NDArray[np.float64] | None = None
+    ) -> Problem:
+        """Return the problem of some rows, with the same classes and dtype.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows,)
+            Indices; a row may be taken more than once.
+        sample_weight : ndarray of shape (n_rows,), optional
+            Positive weights of these rows. Default: those that they have here.
+        """
         part = object.__new__(Problem)
-        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        weight = sample_weight
+        if weight is None and self.sample_weight is not None:
+            weight = self.sample_weight[rows]
         part._set(
             X=self.X[rows],
+            dtype=self.dtype,
             y=self.y[rows],
             sample_weight=None if weight is None else weight / weight.mean(),
             classes=self.classes,
             feature_names=self.feature_names,
+            rms=self.rms,
         )
         return part
+
+    def widened(self) -> Problem:
+        """Return the same problem with X stored in the type that is computed in."""
+        if self.X.dtype == self.dtype:
+            return self
+        wide = object.__new__(Problem)
+        wide._set(**{**vars(self), "X": self.X.astype(self.dtype)})
+        return wide
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Return rows start..stop-1 of X as a dense array of ``dtype``."""
+        return dense(self.X[start:stop], self.dtype)
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
@@ -119,9 +167,9 @@ class Problem:
         return 1
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type that is computed in."""
-        return self.X.dtype
+    def sparse(self) -> bool:
+        """Whether X is in CSR form."""
+        return not isinstance(self.X, np.ndarray)
 
     @cached_property
     def sign(self) -> NDArray[Any]:
@@ -139,6 +187,25 @@ class Problem:
         return self.exact_weight.astype(self.dtype, copy=False)
 
 
+def dense(X: Any, dtype: Any) -> NDArray[Any]:
+    """Return X, dense or CSR, as a dense array of ``dtype``: X itself where it is one."""
+    rows = X if isinstance(X, np.ndarray) else X.toarray()
+    return np.asarray(rows.astype(dtype, copy=False))
+
+
+def dense_blocks(X: Any, dtype: Any) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Cut X, dense or CSR, into blocks of rows of ``dtype`` that are no larger than a mebibyte.
+
+    How it is cut depends on shape and ``dtype`` alone, not on how X is stored, so that sums over
+    the blocks have the same bits. Yields the rows' slice and the block, which may be a view of X.
+    """
+    n, p = X.shape
+    step = max(1, _BLOCK_BYTES // (np.dtype(dtype).itemsize * max(1, p)))
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        yield rows, dense(X[rows], dtype)
+
+
 def _encode(
     labels: NDArray[Any], classes: ArrayLike | None
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -152,19 +219,22 @@ def _encode(
                 f"one of the training classes {known.tolist()}"
             )
         return known, codes.astype(np.int64)
-    known, codes = np.unique(labels, return_inverse=True)
-    if len(known) == 1:
+    first = labels == labels[0]
+    other = first.argmin()
+    if first[other]:
         raise ValueError(
-            f"y has only one class, {known.tolist()[0]!r}, among the rows of positive weight; "
+            f"y has only one class, {labels[:1].tolist()[0]!r}, among the rows of positive weight; "
             "two are needed"
         )
-    if len(known) > 2:
-        shown = ", ".join(repr(k) for k in known[:5].tolist()) + (", …" if len(known) > 5 else "")
-        raise ValueError(
-            f"y has {len(known)} classes ({shown}); the backends train two-class models, "
-            "so keep two of them"
-        )
-    return known, codes.astype(np.int64)
+    if (first | (labels == labels[other])).all():  # two classes are found without sorting
+        known = np.sort(labels[[0, other]])
+        return known, (labels == known[1]).astype(np.int64)
+    known = np.unique(labels)
+    shown = ", ".join(repr(k) for k in known[:5].tolist()) + (", …" if len(known) > 5 else "")
+    raise ValueError(
+        f"y has {len(known)} classes ({shown}); the backends train two-class models, "
+        "so keep two of them"
+    )
 
 
 def _warn_of_scale(rms: NDArray[np.float64], names: tuple[str, ...] | None) -> None:

@@ -12,10 +12,18 @@ from numpy.typing import NDArray
 from lrbackends import _validation as validation
 from lrbackends.backends import numpy_reproducible as reproducible
 from lrbackends.backends.protocol import State
-from lrbackends.objective import Params, accuracy, sigmoid
-from lrbackends.problem import Problem
+from lrbackends.objective import Params, accuracy, scores, sigmoid
+from lrbackends.problem import Problem, dense_blocks
 
-STATUSES = ("completed", "converged", "early_stopped", "callback", "separated", "diverged")
+STATUSES = (
+    "completed",
+    "converged",
+    "early_stopped",
+    "callback",
+    "stalled",
+    "separated",
+    "diverged",
+)
 
 
 @dataclass(frozen=True)
@@ -44,10 +52,13 @@ class LinearModel:
         """Whether it predicts in the reproducible arithmetic, too."""
         return False
 
-    def _scores(self, X: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
-        if self._reproducible:
-            return reproducible.scores_of_rows(X, np.concatenate([self.coef[0], intercept]))
-        return np.asarray(X @ self.coef[0] + intercept)
+    def _scores(self, X: Any, intercept: NDArray[Any]) -> NDArray[Any]:
+        if not self._reproducible:
+            return scores(X, Params(self.coef, intercept))
+        z, theta = np.empty(X.shape[0], self.coef.dtype), np.append(self.coef[0], intercept)
+        for rows, block in dense_blocks(X, self.coef.dtype):
+            z[rows] = reproducible.scores_of_rows(block, theta)
+        return z
 
     def _sigmoid(self, z: NDArray[Any]) -> NDArray[Any]:
         if self._reproducible:
@@ -55,8 +66,12 @@ class LinearModel:
         return sigmoid(z)
 
     def decision_function(self, X: Any) -> NDArray[Any]:
-        """Return scores X coef' + intercept, shape (n_samples,)."""
-        matrix = validation.as_matrix(X, self.coef.dtype)
+        """Return scores X coef' + intercept, shape (n_samples,).
+
+        X is array-like or sparse, of shape (n_samples, n_features).
+        """
+        dtype = self.coef.dtype
+        matrix = validation.as_matrix(X, dtype, narrow=True)
         if matrix.shape[1] != self.coef.shape[1]:
             raise ValueError(
                 f"X has {matrix.shape[1]} features, but the model was trained on "
@@ -67,9 +82,11 @@ class LinearModel:
             z = self._scores(matrix, self.intercept)
             huge = ~np.isfinite(z)
             if huge.any():  # with the row scaled to 1 its terms cannot overflow and cancel to NaN
-                size = np.abs(matrix[huge]).max(axis=1)
-                rows = matrix[huge] / size[:, None]
-                z[huge] = self._scores(rows, np.zeros_like(self.intercept)) * size
+                for rows, block in dense_blocks(matrix, dtype):
+                    some = block[huge[rows]]
+                    size = np.abs(some).max(axis=1, initial=0.0)
+                    scaled = self._scores(some / size[:, None], np.zeros_like(self.intercept))
+                    z[rows][huge[rows]] = scaled * size
             return z
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
@@ -108,6 +125,9 @@ class TrainingResult(LinearModel):
         The objective (penalty included) on all training rows at the returned parameters.
     gradient_norm : float
         Largest absolute entry of its gradient there; NaN where it was not computed.
+    suboptimality : float
+        A certified upper bound on ``loss`` less the minimum of the objective (see
+        `solvers.certificate`); NaN where none was needed.
     history : mapping of str to ndarray of shape (n_epochs,)
         ``loss`` after each epoch and, with validation data, ``validation_loss`` (mean log-loss
         without penalty) and ``validation_accuracy``.
@@ -120,14 +140,16 @@ class TrainingResult(LinearModel):
     n_passes : float
         How often the training rows were read, in units of all rows.
     status : str
-        "completed": all epochs done; "converged": the gradient norm reached ``tol``;
+        "completed": all epochs done; "converged": the gradient norm reached ``tol``, the certified
+        suboptimality ``gap``, or neither was asked for and rounding allows no further decrease;
+        "stalled": it does not allow what was asked for;
         "early_stopped": ``patience`` ran out; "callback": a callback asked to stop;
         "separated": a hyperplane separates the classes and nothing penalises the weights;
         "diverged": the loss exploded.
     reason : str
         The status in a sentence.
     learning_rate : float
-        The step that was used.
+        The step that was used; NaN for solvers that seek the optimum.
     random_state : int
         The seed that was used.
     timings : mapping of str to float
@@ -140,6 +162,7 @@ class TrainingResult(LinearModel):
 
     loss: float
     gradient_norm: float
+    suboptimality: float
     history: Mapping[str, NDArray[np.float64]]
     initial_loss: float
     best_epoch: int
@@ -163,5 +186,5 @@ class TrainingResult(LinearModel):
 
     @property
     def converged(self) -> bool:
-        """Whether the gradient norm reached the tolerance."""
+        """Whether the tolerance, or the optimum, was reached."""
         return self.status == "converged"

@@ -17,22 +17,11 @@ import pytest
 from scipy import sparse
 
 import lrbackends as lrb
-from lrbackends.errors import DivergenceError
+from lrbackends.errors import DivergenceError, UnsupportedError
 
 N_ROWS = 104
 # Rows that scikit-learn fits, or refuses later, and that are refused outright for now.
-LEFT = {
-    37: "three classes need softmax outputs; two-class models only",
-    58: "sparse data are not fitted yet",
-    59: "sparse data are not fitted yet",
-    60: "sparse data are not fitted yet",
-    61: "sparse data are not fitted yet",
-    62: "sparse data are refused before their values are looked at",
-    63: "sparse data are not fitted yet",
-    102: "sparse data are refused before their indices are looked at",
-    103: "sparse data are refused before their indices are looked at",
-    104: "sparse data are refused before their indices are looked at",
-}
+LEFT = {37: "three classes need softmax outputs; two-class models only"}
 
 
 @dataclass(frozen=True)
@@ -142,9 +131,49 @@ def csr(X: np.ndarray, index: int | None = None, **options: Any) -> Any:
     return made
 
 
-def duplicates() -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    rows = np.append(np.arange(60), 5)
-    return np.ones(61), (rows, rows % 3)
+def thinned(X: np.ndarray) -> np.ndarray:
+    """Half of the entries, the others zero."""
+    return np.where(X > 0, X, 0.0)
+
+
+def with_stored_zeros(X: np.ndarray) -> Any:
+    made = sparse.csr_array(np.where(X == 0, 1.0, X))
+    made.data[X.ravel() == 0] = 0.0
+    return made
+
+
+def unsorted(X: np.ndarray) -> Any:
+    made = sparse.csr_array(X)
+    for start, stop in zip(made.indptr[:-1], made.indptr[1:], strict=True):
+        for part in (made.indices, made.data):
+            part[start:stop] = part[start:stop][::-1].copy()
+    return made
+
+
+def halves(X: np.ndarray) -> Any:
+    """Each entry in two parts side by side."""
+    X = sparse.csr_array(X)
+    parts = np.repeat(X.data / 2, 2), np.repeat(X.indices, 2), 2 * X.indptr
+    return sparse.csr_array(parts, shape=X.shape)
+
+
+def coo_halves(X: np.ndarray) -> Any:
+    X = sparse.coo_array(X)
+    places = tuple(np.tile(part, 2) for part in X.coords)
+    return sparse.coo_array((np.tile(X.data / 2, 2), places), shape=X.shape)
+
+
+def wide_indices(X: np.ndarray) -> Any:
+    X = sparse.csr_array(X)
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    return X
+
+
+def read_only_csr(X: np.ndarray) -> Any:
+    X = halves(X)
+    for part in (X.data, X.indices, X.indptr):
+        part.flags.writeable = False
+    return X
 
 
 def ragged(X: np.ndarray) -> list[list[float]]:
@@ -169,7 +198,7 @@ def missing_int(y: np.ndarray) -> pd.Series:
     return pd.Series(y).astype("Int64").mask(np.arange(60) == 5)
 
 
-DENSIFY = (TypeError, "X is a sparse matrix", "X.toarray()")
+DAMAGED = (ValueError, "sparse X is damaged: row 0 has column index", "outside 0..2")
 OVERFLOWS = (ValueError, "X scale: the largest entry is", "||X||^2 overflows", "standardise")
 
 # (id, what to change, the error, what its message says)
@@ -306,26 +335,10 @@ REFUSED: list[tuple[str, Change, tuple[Any, ...]]] = [
         lambda d: {"X": d.X + 1j},
         (ValueError, "X is complex (complex128)", "real numbers"),
     ),
-    ("r57-csr-matrix", lambda d: {"X": sparse.csr_matrix(d.X)}, DENSIFY),
-    ("r57-csr-array", lambda d: {"X": csr(d.X)}, DENSIFY),
-    ("r57-csc-array", lambda d: {"X": sparse.csc_array(d.X)}, DENSIFY),
-    ("r58-csr-explicit-zeros", lambda d: {"X": csr(np.where(d.X > 0, d.X, 1e-9))}, DENSIFY),
     (
-        "r59-csr-unsorted",
-        {"X": sparse.csr_array((np.ones(60), np.arange(60)[::-1] % 3, np.arange(61)), (60, 3))},
-        DENSIFY,
-    ),
-    (
-        "r60-csr-duplicates",
-        {"X": sparse.csr_array((np.ones(120), np.repeat(np.arange(60) % 3, 2), 2 * np.arange(61)))},
-        DENSIFY,
-    ),
-    ("r61-coo-duplicates", {"X": sparse.coo_array(duplicates())}, DENSIFY),
-    ("r62-sparse-nan", lambda d: {"X": csr(put(d.X, np.nan, (7, 2)))}, DENSIFY),
-    (
-        "r63-sparse-int64-indices",
-        {"X": sparse.csr_array((np.ones(60), np.arange(60) % 3, np.arange(61)), (60, 3))},
-        DENSIFY,
+        "r62-sparse-nan",
+        lambda d: {"X": csr(put(d.X, np.nan, (7, 2)))},
+        (ValueError, "X has 1 NaN or infinite values", "(nan) in row 7, column 2", "drop"),
     ),
     (
         "r64-no-rows",
@@ -476,9 +489,9 @@ REFUSED: list[tuple[str, Change, tuple[Any, ...]]] = [
         {"solver": "newtn"},
         (ValueError, "solver='newtn' is unknown", "gd, momentum, nesterov, adam"),
     ),
-    ("r102-csr-index-too-large", lambda d: {"X": csr(d.X, 9)}, DENSIFY),
-    ("r103-csr-index-far-too-large", lambda d: {"X": csr(d.X, 100_000_000)}, DENSIFY),
-    ("r104-csr-negative-index", lambda d: {"X": csr(d.X, -5)}, DENSIFY),
+    ("r102-csr-index-too-large", lambda d: {"X": csr(d.X, 9)}, DAMAGED),
+    ("r103-csr-index-far-too-large", lambda d: {"X": csr(d.X, 100_000_000)}, DAMAGED),
+    ("r104-csr-negative-index", lambda d: {"X": csr(d.X, -5)}, DAMAGED),
 ]
 
 
@@ -608,6 +621,128 @@ def test_other_types_are_the_same_numbers_in_float64(backend_names, noisy, chang
         assert outcome.categories == sorted(extra + plain[name].categories)
         assert outcome.result.dtype == "float64"
         assert outcome.result.coef.tobytes() == plain[name].result.coef.tobytes()
+
+
+# -- sparse data: the bits of sorted CSR, and of dense data up to rounding
+
+SPARSE: list[tuple[str, Callable[[np.ndarray], Any]]] = [
+    ("r57-csr-matrix", sparse.csr_matrix),
+    ("r57-csr-array", sparse.csr_array),
+    ("r57-csc-array", sparse.csc_array),
+    ("r57-lil-matrix", sparse.lil_matrix),
+    ("r57-csr-of-float32", lambda X: sparse.csr_array(X.astype(np.float32))),
+    ("r58-csr-explicit-zeros", with_stored_zeros),
+    ("r59-csr-unsorted", unsorted),
+    ("r60-csr-duplicates", halves),
+    ("r60-csr-duplicates-read-only", read_only_csr),
+    ("r61-coo-duplicates", coo_halves),
+    ("r63-sparse-int64-indices", wide_indices),
+]
+
+
+@pytest.fixture(scope="module")
+def thin(noisy):
+    """Half of the entries are zero, and float32 holds the others."""
+    return noisy._replace(X=thinned(noisy.X.astype(np.float32)).astype(np.float64))
+
+
+def covering_sparse(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if lrb.get_backend(name).capabilities().sparse)
+
+
+def test_which_backends_cover_sparse_data(backend_names):
+    assert covering_sparse(backend_names) == ("numpy", "numba")
+
+
+@pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in SPARSE])
+def test_sparse_data_are_fitted_like_sorted_csr(backend_names, thin, make):
+    names = covering_sparse(backend_names)
+    outcomes = on_every_backend(names, thin, {"X": make(thin.X), "dtype": "float64"})
+    plain = on_every_backend(names, thin, {"X": csr(thin.X)})
+    dense = on_every_backend(names, thin, {})
+    for name, outcome in outcomes.items():
+        assert outcome.error is None, outcome.message
+        assert outcome.categories == []
+        expected = plain[name].result
+        assert outcome.result.coef.tobytes() == expected.coef.tobytes()
+        assert outcome.result.intercept.tobytes() == expected.intercept.tobytes()
+        assert outcome.result.history["loss"].tobytes() == expected.history["loss"].tobytes()
+        np.testing.assert_allclose(
+            outcome.result.coef, dense[name].result.coef, rtol=1e-13, atol=1e-15
+        )
+
+
+@pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in SPARSE])
+def test_sparse_data_are_refused_where_they_are_not_covered(backend_names, thin, make):
+    others = tuple(set(backend_names) - set(covering_sparse(backend_names)))
+    for name in others:
+        outcome = attempt(name, make(thin.X), thin.y)
+        assert outcome.error is UnsupportedError
+        assert name in outcome.message
+        assert "sparse X" in outcome.message
+        assert "X.toarray()" in outcome.message
+
+
+def test_sparse_data_are_refused_in_the_reproducible_arithmetic(backend_names, thin):
+    for name in backend_names:
+        outcome = attempt(name, csr(thin.X), thin.y, arithmetic="reproducible")
+        assert outcome.error is UnsupportedError
+        assert "sparse X" in outcome.message
+        assert "X.toarray()" in outcome.message
+
+
+# -- narrow data: the bits of the same numbers widened
+
+NARROW: list[tuple[str, Callable[[np.ndarray], Any]]] = [
+    ("r44-float32-as-float64", lambda X: X.astype(np.float32)),
+    ("r44-big-endian-float32", lambda X: X.astype(">f4")),
+    ("r44-frame-of-float32", lambda X: frame(X.astype(np.float32))),
+    ("r48-int8", lambda X: (X * 40).clip(-128, 127).astype(np.int8)),
+    ("r48-uint8", lambda X: (X * 40).clip(0, 255).astype(np.uint8)),
+    ("r48-uint8-read-only", lambda X: read_only((X * 40).clip(0, 255).astype(np.uint8))),
+    ("r48-uint8-fortran", lambda X: np.asfortranarray((X * 40).clip(0, 255).astype(np.uint8))),
+    ("r49-bool", lambda X: X > 0),
+]
+
+
+def arithmetics_of(name: str) -> tuple[str, ...]:
+    return ("fast", "reproducible") if name in ("r44-float32-as-float64", "r48-int8") else ("fast",)
+
+
+@pytest.mark.parametrize(
+    ("make", "arithmetic"),
+    [
+        pytest.param(make, arithmetic, id=f"{name}-{arithmetic}")
+        for name, make in NARROW
+        for arithmetic in arithmetics_of(name)
+    ],
+)
+def test_narrow_data_have_the_bits_of_wide_ones(backend_names, noisy, make, arithmetic):
+    X = make(noisy.X)
+    options = {"arithmetic": arithmetic, "dtype": "float64"}
+    outcomes = on_every_backend(backend_names, noisy, {"X": X} | options)
+    wide = np.asarray(X).astype(np.float64)
+    plain = on_every_backend(backend_names, noisy, {"X": wide} | options)
+    for name, outcome in outcomes.items():
+        assert outcome.error is None, outcome.message
+        assert outcome.categories == plain[name].categories
+        expected = plain[name].result
+        assert outcome.result.coef.tobytes() == expected.coef.tobytes()
+        assert outcome.result.history["loss"].tobytes() == expected.history["loss"].tobytes()
+
+
+@pytest.mark.parametrize("form", ["csr", "float32", "int8"])
+def test_validation_rows_may_come_in_every_form(backend_names, noisy, form):
+    X = (noisy.X * 9).round()
+    held = {"csr": csr, "float32": np.float32, "int8": lambda X: X.astype(np.int8)}[form](X)
+    names = covering_sparse(backend_names) if form == "csr" else backend_names
+    for name in names:
+        trainer = lrb.Trainer(name, epochs=5, l2=0.1)
+        for rows in (X, csr(X) if form == "csr" else X.astype(np.int8)):
+            plain = trainer.fit(rows, noisy.y, validation_data=(X, noisy.y)).history
+            found = trainer.fit(rows, noisy.y, validation_data=(held, noisy.y)).history
+            for key in ("validation_loss", "validation_accuracy"):
+                np.testing.assert_allclose(found[key], plain[key], rtol=1e-13)
 
 
 # -- input that is fitted, with or without a warning
@@ -835,7 +970,12 @@ UNPREDICTABLE: list[tuple[str, Callable[[np.ndarray], Any], tuple[Any, ...]]] = 
         lambda X: frame(put(X, np.nan, (3, 1))),
         (ValueError, "column 1 ('b')", "row 3", "drop"),
     ),
-    ("r99-sparse", csr, DENSIFY),
+    (
+        "r99-sparse-nan",
+        lambda X: csr(put(X, np.nan, (3, 1))),
+        (ValueError, "NaN or infinite", "(nan) in row 3, column 1", "drop"),
+    ),
+    ("r102-csr-index-too-large", lambda X: csr(X, 9), DAMAGED),
     ("r99-one-dimension", lambda X: X[0], (ValueError, "two dimensions", "X.reshape(1, -1)")),
     ("r99-strings", lambda X: X.astype(str), (TypeError, "strings are not numbers")),
 ]
@@ -891,7 +1031,9 @@ def test_r101_no_rows_give_no_predictions(models):
 
 def test_no_row_is_silently_missing():
     names = [
-        row[0] for table in (REFUSED, SAME_BITS, AS_FLOAT64, FITTED, UNPREDICTABLE) for row in table
+        row[0]
+        for table in (REFUSED, SAME_BITS, AS_FLOAT64, SPARSE, NARROW, FITTED, UNPREDICTABLE)
+        for row in table
     ]
     names += ["r100-huge", "r101-no-rows"]
     assert all(re.fullmatch(r"r\d{2,3}-\S+", name) for name in names)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.datasets import dump_svmlight_file
 
 import lrbackends as lrb
@@ -265,7 +266,7 @@ def test_a_truncated_npz_is_refused(tmp_path):
 
 @pytest.mark.parametrize("zero_based", [True, False])
 @pytest.mark.parametrize("name", ["data.libsvm", "data.txt", "data.svm.gz"])
-def test_libsvm_is_made_dense(tmp_path, name, zero_based):
+def test_libsvm_of_few_zeros_is_made_dense(tmp_path, name, zero_based):
     X, y = np.array([[1.5, 0, 2], [0, -1, 0], [0, 0, 4], [3, 0, 0]]), np.array([-1, 1, -1, 1])
     path = tmp_path / name
     with (gzip.open if name.endswith("gz") else open)(path, "wb") as file:
@@ -293,11 +294,81 @@ def test_a_damaged_libsvm_file_is_refused(tmp_path):
         load_dataset(path)
 
 
-def test_data_larger_than_memory_are_refused(tmp_path, monkeypatch):
-    path = tmp_path / "wide.libsvm"
-    path.write_text("1 1:1 9999999:1\n-1 2:1\n")
-    monkeypatch.setattr(_files, "_memory", lambda: 1e6)
-    with pytest.raises(MemoryError, match=r"2 rows and indices up to 9999999: 0.16 GB"):
+@pytest.fixture
+def words(tmp_path) -> tuple[Path, np.ndarray]:
+    """A LIBSVM file of 30 rows and 40 features, one entry in twenty not zero, and its X."""
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random((30, 40)) < 0.05, rng.integers(1, 5, (30, 40)), 0).astype(float)
+    X[0, 0] = X[1, 39] = 1.0
+    dump_svmlight_file(X, np.arange(30) % 2, str(tmp_path / "words.libsvm"), zero_based=False)
+    return tmp_path / "words.libsvm", X
+
+
+def test_sparse_libsvm_stays_sparse(words):
+    path, X = words
+    data = load_dataset(path, test_size=0)
+    assert isinstance(data.X_train, sparse.csr_array)
+    np.testing.assert_array_equal(data.X_train.toarray(), X)
+    assert data.feature_names == tuple(map(str, range(1, 41)))
+    assert data.X_test.shape == (0, 40)
+    halves = load_dataset(path, test_size=0.5, digits=(0, 1))
+    assert halves.X_train.shape == halves.X_test.shape == (15, 40)
+    assert halves.X_train.sum() + halves.X_test.sum() == X.sum()
+
+
+@pytest.mark.parametrize(("rows", "is_sparse"), [("1 10:1\n2 1:1\n", False), ("1 11:1\n2\n", True)])
+def test_a_tenth_of_the_entries_decides(tmp_path, rows, is_sparse):
+    path = tmp_path / "few.libsvm"
+    path.write_text(rows)
+    X = load_dataset(path, test_size=0).X_train
+    assert sparse.issparse(X) == is_sparse
+
+
+def test_sparse_rows_to_predict_have_the_features_of_the_model(words):
+    path, X = words
+    names = tuple(str(j) for j in range(50, 0, -1))  # ten that the file does not have
+    found = load_rows(path, names).X
+    assert isinstance(found, sparse.csr_array)
+    np.testing.assert_array_equal(found.toarray()[:, 10:], X[:, ::-1])
+    assert not found[:, range(10)].nnz
+
+
+def test_sparse_data_train_and_predict(words):
+    path, X = words
+    data = load_dataset(path, test_size=0)
+    model = lrb.Trainer("numpy", l2=0.1, epochs=30).fit(data.X_train, data.y_train)
+    dense = lrb.Trainer("numpy", l2=0.1, epochs=30).fit(X, data.y_train)
+    np.testing.assert_allclose(model.coef, dense.coef, rtol=1e-12, atol=1e-15)
+    rows = load_rows(path, data.feature_names)
+    assert model.predict(rows.X).tolist() == dense.predict(X).tolist()
+
+
+def test_sparse_data_are_not_standardised(words):
+    with pytest.raises(ValueError, match=r"words.libsvm is sparse, .* leave standardise") as caught:
+        standardised(load_dataset(words[0]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "1 1:1 9999:1\n-1 2:1\n",
+            "2 rows and indices up to 9999: 0.002 GB for the features alone",
+        ),
+        (
+            "1 1:1 2:1 9:1\n" * 200,
+            "200 rows and indices up to 9: 1.44e-05 GB when dense, more than",
+        ),
+    ],
+    ids=["sparse", "dense"],
+)
+def test_data_larger_than_memory_are_refused(tmp_path, monkeypatch, text, message):
+    path = tmp_path / "large.libsvm"
+    path.write_text(text)
+    load_rows(path, ("1",))
+    monkeypatch.setattr(_files, "_memory", lambda: 1e4)
+    with pytest.raises(MemoryError, match=message):
         load_dataset(path)
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 import lrbackends as lrb
 from lrbackends.diagnostics import collinear_columns, separating_columns
@@ -133,6 +134,42 @@ def test_the_scale_of_columns_does_not_matter(noisy, quasi):
     for scale in ([1e-5, 1.0, 1.0], [1e5, 1.0, 1e-3]):
         assert separated(X * scale, y) == "quasi-completely, along column 0"
         assert separated(noisy.X * scale, noisy.y) is None
+
+
+# -- other forms of X
+
+FORMS = {
+    "csr": sparse.csr_array,
+    "float32": lambda X: X.astype(np.float32),
+    "int8": lambda X: X.astype(np.int8),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_same_numbers_has_the_same_reports(noisy, quasi, form):
+    X, y = quasi
+    X, kept = (X * 3).round(), np.append(X[:6, 0] == 0, X[6:, 0] != 0)
+    kept &= (X[:, 0] != 0) | (np.arange(60) < 6)
+    X, y = X[kept], y[kept]
+    problem = lrb.Problem(FORMS[form](X), y, dtype="float64")
+    report = separating_columns(problem, FREE, start_of(problem))
+    assert report == separated(X, y) == "quasi-completely, along column 0"
+    trained = lrb.Params(np.array([[1.0, 0.0, 0.0]]), np.array([0.0]))
+    assert separating_columns(problem.take(np.arange(6, len(y))), FREE, trained).startswith(
+        "completely: every sample"
+    )
+    copied = lrb.Problem(FORMS[form](X[:, [0, 1, 2, 0]]), y, dtype="float64")
+    assert collinear_columns(copied, FREE) == "columns 0, 3"
+    assert collinear_columns(problem, FREE) is None
+
+
+def test_sparse_data_of_many_columns_are_not_searched():
+    """Dense, they would not fit into memory."""
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((300, 10_000_000), density=1e-6, rng=rng, format="csr")
+    problem = lrb.Problem(X, np.arange(300) % 2)
+    assert separating_columns(problem, FREE, start_of(problem)) is None
+    assert collinear_columns(problem, FREE) is None
 
 
 # -- what the trainer makes of it

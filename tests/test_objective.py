@@ -1,7 +1,9 @@
+import tracemalloc
 from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from lrbackends import Objective, Params, Problem
 from lrbackends.objective import (
@@ -13,6 +15,7 @@ from lrbackends.objective import (
     log_loss,
     mean_log_loss,
     reference_loss_gradient,
+    scores,
     sigmoid,
 )
 
@@ -83,6 +86,70 @@ def test_the_reference_agrees_with_exact_arithmetic(
     assert abs(float(gradient.intercept[0]) - float(exact_db)) <= bounds.intercept[0] + eps * abs(
         float(exact_db)
     )
+
+
+FORMS = {
+    "float32": lambda X: X.astype(np.float32),
+    "int8": lambda X: X.astype(np.int8),
+    "csr": lambda X: sparse.csr_array(X.astype(np.float64)),
+}
+
+
+@pytest.fixture
+def whole_numbers(noisy):
+    """Data that every form can hold, with zeros among them."""
+    return (noisy.X * 3).round()[:20]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_the_references_read_every_form(
+    monkeypatch, noisy, whole_numbers, row_weights, form, scale
+):
+    monkeypatch.setattr("lrbackends.problem._BLOCK_BYTES", 500)  # several blocks
+    y, weight = noisy.y[:20], row_weights[:20]
+    plain = Problem(whole_numbers, y, weight)
+    other = Problem(FORMS[form](whole_numbers), y, weight, dtype="float64")
+    params = Params(scale * np.array([[0.7, -0.2, 0.4]]), scale * np.array([0.1]))
+    objective = Objective(l2=0.3, l1=0.2)
+    assert exact_loss_gradient(other, objective, params) == exact_loss_gradient(
+        plain, objective, params
+    )
+    loss, gradient = reference_loss_gradient(plain, objective, params)
+    other_loss, other_gradient = reference_loss_gradient(other, objective, params)
+    assert gradient.coef.dtype == other_gradient.coef.dtype == np.longdouble
+    assert float(abs(loss - other_loss)) <= 1e-18 + 1e-15 * (np.finfo(np.longdouble).nmant == 52)
+    np.testing.assert_allclose(
+        np.float64(other_gradient.coef), np.float64(gradient.coef), rtol=1e-15
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("form", FORMS)
+def test_scores_of_every_form(monkeypatch, whole_numbers, form, dtype):
+    monkeypatch.setattr("lrbackends.problem._BLOCK_BYTES", 500)
+    params = Params(np.array([[0.7, -0.2, 0.4]], dtype), np.array([0.1], dtype))
+    X = FORMS[form](whole_numbers)
+    wide = scores(whole_numbers.astype(dtype), params)
+    z = scores(X.astype(dtype) if form == "csr" else X, params)
+    assert z.dtype == wide.dtype == dtype
+    if form == "csr":  # added up in another order
+        np.testing.assert_allclose(z, wide, rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
+    else:
+        assert z.tobytes() == wide.tobytes()
+    np.testing.assert_allclose(
+        z, whole_numbers @ [0.7, -0.2, 0.4] + 0.1, atol=8 * np.finfo(dtype).eps
+    )
+
+
+def test_scores_of_narrow_rows_make_no_wide_copy():
+    X = np.ones((400_000, 20), np.uint8)
+    params = Params(np.ones((1, 20)), np.zeros(1))
+    tracemalloc.start()
+    scores(X, params)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 400_000 * 8 + (4 << 20)
 
 
 def test_the_intercept_is_not_penalised(noisy):

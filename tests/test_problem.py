@@ -4,9 +4,11 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from lrbackends import Problem
 from lrbackends.errors import ScaleWarning
+from lrbackends.problem import dense_blocks
 
 
 @pytest.mark.parametrize(
@@ -31,14 +33,15 @@ def test_data_that_fit_are_not_copied(noisy):
     assert np.shares_memory(Problem(*noisy).X, noisy.X)
 
 
-@pytest.mark.parametrize("layout", ["fortran", "strided", "float32-to-float64"])
+@pytest.mark.parametrize("layout", ["fortran", "strided", "float64-to-float32"])
 def test_data_are_copied_where_type_or_layout_must_change(noisy, layout):
     given = {
         "fortran": np.asfortranarray(noisy.X),
         "strided": np.repeat(noisy.X, 2, axis=0)[::2],
-        "float32-to-float64": noisy.X.astype(np.float32),
+        "float64-to-float32": noisy.X.astype(np.float32).astype(np.float64),
     }[layout]
-    X = Problem(given, noisy.y, dtype="float64").X
+    dtype = "float32" if layout.endswith("float32") else "float64"
+    X = Problem(given, noisy.y, dtype=dtype).X
     assert not np.shares_memory(X, given)
     assert X.flags.c_contiguous
     assert X.flags.aligned
@@ -46,23 +49,118 @@ def test_data_are_copied_where_type_or_layout_must_change(noisy, layout):
 
 
 @pytest.mark.parametrize(
-    ("given", "asked", "computed"),
+    ("given", "asked", "computed", "stored"),
     [
-        ("float64", None, "float64"),
-        ("float32", None, "float32"),
-        ("float16", None, "float64"),
-        ("int8", None, "float64"),
-        ("bool", None, "float64"),
-        ("float64", "float32", "float32"),
-        ("float32", "float64", "float64"),
-        ("int64", "float32", "float32"),
+        ("float64", None, "float64", "float64"),
+        ("float32", None, "float32", "float32"),
+        (">f4", None, "float32", "float32"),
+        ("float16", None, "float64", "float64"),
+        ("int8", None, "float64", "int8"),
+        ("uint8", None, "float64", "uint8"),
+        ("bool", None, "float64", "uint8"),
+        ("int16", None, "float64", "float64"),
+        ("float64", "float32", "float32", "float32"),
+        ("float32", "float64", "float64", "float32"),
+        (">f4", "float64", "float64", "float32"),
+        ("float16", "float32", "float32", "float32"),
+        ("uint8", "float32", "float32", "uint8"),
+        ("bool", "float32", "float32", "uint8"),
+        ("int64", "float32", "float32", "float32"),
     ],
 )
-def test_type_computed_in(noisy, given, asked, computed):
-    problem = Problem(noisy.X.astype(given), noisy.y, dtype=asked)
-    for array in (problem.X, problem.sign, problem.weight):
-        assert array.dtype == computed
-    assert problem.dtype == computed
+def test_type_computed_in_and_type_stored(noisy, given, asked, computed, stored):
+    X = (noisy.X * 9).clip(0).astype(given)
+    problem = Problem(X, noisy.y, dtype=asked)
+    assert problem.dtype == problem.sign.dtype == problem.weight.dtype == computed
+    assert problem.X.dtype == stored
+    assert problem.X.dtype.isnative
+    assert problem.X.flags.c_contiguous
+    assert np.array_equal(problem.X, X.astype(computed))
+
+
+@pytest.mark.parametrize("stored", ["uint8", "int8", "bool", "float32"])
+@pytest.mark.parametrize("container", ["array", "read-only", "frame", "fortran"])
+def test_narrow_data_stay_narrow_in_any_container(noisy, stored, container):
+    X = (noisy.X * 9).clip(0).astype(stored)
+    made = {"frame": pd.DataFrame, "fortran": np.asfortranarray}.get(container, np.copy)(X)
+    if container == "read-only":
+        made.flags.writeable = False
+    problem = Problem(made, noisy.y, dtype="float64")
+    assert problem.X.dtype == ("uint8" if stored == "bool" else stored)
+    assert problem.X.flags.c_contiguous
+    assert np.array_equal(problem.X, X)
+    if container in ("array", "read-only"):
+        assert np.shares_memory(problem.X, made)
+
+
+FORMS = {
+    "float64": lambda X: X.astype(np.float64),
+    "float32": lambda X: X.astype(np.float32),
+    "uint8": lambda X: X.astype(np.uint8),
+    "csr": lambda X: sparse.csr_array(X.astype(np.float64)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_are_dense_and_of_the_type_computed_in(noisy, form):
+    X = (noisy.X * 9).clip(0).round()
+    problem = Problem(FORMS[form](X), noisy.y, dtype="float64")
+    assert problem.sparse == (form == "csr")
+    rows = problem.rows(5, 9)
+    assert type(rows) is np.ndarray
+    assert rows.dtype == np.float64
+    assert np.array_equal(rows, X[5:9])
+    assert np.array_equal(problem.widened().rows(0, 60), X)
+    assert problem.widened().X.dtype == np.float64
+    assert (problem.widened() is problem) == (form in ("float64", "csr"))
+    np.testing.assert_allclose(problem.rms, np.sqrt((X**2).mean(axis=0)), rtol=1e-14)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_blocks_are_cut_by_shape_and_type_alone(monkeypatch, noisy, form, dtype):
+    monkeypatch.setattr("lrbackends.problem._BLOCK_BYTES", 500)
+    X = (noisy.X * 9).clip(0).round()
+    found = list(dense_blocks(FORMS[form](X), dtype))
+    rows = 500 // (3 * np.dtype(dtype).itemsize)
+    assert [part.start for part, _ in found] == list(range(0, 60, rows))
+    assert found[-1][0].stop == 60
+    assert all(block.dtype == dtype for _, block in found)
+    assert np.array_equal(np.concatenate([block for _, block in found]), X)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_some_rows_and_rows_of_weight_zero_in_every_form(noisy, row_weights, form):
+    X, kept = (noisy.X * 9).clip(0).round(), row_weights > 0
+    problem = Problem(FORMS[form](X), noisy.y, row_weights)
+    assert np.array_equal(problem.rows(0, problem.n_samples), X[kept])
+    part = problem.take(np.arange(0, 20, 3))
+    assert (part.sparse, part.dtype, part.X.dtype) == (
+        form == "csr",
+        problem.dtype,
+        problem.X.dtype,
+    )
+    assert np.array_equal(part.rows(0, 7), X[kept][0:20:3])
+
+
+def test_some_rows_under_weights_of_their_own(noisy):
+    rows, weight = np.array([3, 3, 40]), np.array([1.0, 2.0, 3.0])
+    part = Problem(*noisy).take(rows, weight)
+    assert part.sample_weight.tolist() == [0.5, 1.0, 1.5]
+    assert np.array_equal(part.X, noisy.X[rows])
+
+
+@pytest.mark.parametrize(
+    "labels", ["int64", "uint8", ">i8", "bool", "float32", "str", "object"], ids=str
+)
+def test_two_classes_are_found_as_sorting_finds_them(labels):
+    y = np.random.default_rng(0).integers(0, 2, size=50)
+    given = np.where(y, "b", "a") if labels == "str" else y.astype(labels)
+    problem = Problem(np.arange(50.0)[:, None], given)
+    known, codes = np.unique(given, return_inverse=True)
+    assert problem.classes.tolist() == known.tolist()
+    assert problem.y.tolist() == codes.tolist()
+    assert problem.y.dtype == np.int64
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int64", "longdouble", "nonsense"])

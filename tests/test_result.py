@@ -1,8 +1,10 @@
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 import lrbackends as lrb
 from lrbackends.objective import sigmoid
@@ -105,16 +107,79 @@ def test_an_unknown_label_is_refused(result, noisy):
         result.accuracy(noisy.X, ["maybe"] * 60)
 
 
-@pytest.mark.parametrize("form", ["list", "frame", "fortran", "float32"])
+@pytest.mark.parametrize("form", ["list", "frame", "fortran", "float32", "int8", "uint8-frame"])
 def test_rows_come_in_any_form(result, noisy, form):
     X = noisy.X.astype(np.float32).astype(np.float64)
+    if "int8" in form:
+        X = (noisy.X * 9).clip(0).round()
     given = {
         "list": X.tolist(),
         "frame": pd.DataFrame(X),
         "fortran": np.asfortranarray(X),
         "float32": X.astype(np.float32),
+        "int8": X.astype(np.int8),
+        "uint8-frame": pd.DataFrame(X.astype(np.uint8)),
     }[form]
     assert result.decision_function(given).tobytes() == result.decision_function(X).tobytes()
+
+
+@pytest.fixture
+def rows(noisy):
+    """Half of the entries are zero, and one row is all zeros."""
+    X = np.where(np.random.default_rng(0).random((60, 3)) < 0.5, 0.0, noisy.X)
+    X[7] = 0.0
+    return X
+
+
+@pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix, sparse.coo_array])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_sparse_rows_are_predicted_like_dense_ones(noisy, rows, container, dtype):
+    model = lrb.Trainer("numpy", dtype=dtype, epochs=50, l2=0.1).fit(*noisy)
+    X, y = container(rows), model.predict(rows)
+    eps = np.finfo(dtype).eps
+    z = model.decision_function(X)
+    assert z.dtype == dtype
+    np.testing.assert_allclose(z, model.decision_function(rows), rtol=8 * eps, atol=2 * eps)
+    np.testing.assert_allclose(model.predict_proba(X), model.predict_proba(rows), rtol=8 * eps)
+    assert model.predict(X).tolist() == y.tolist()
+    assert model.accuracy(X, y) == 1.0
+
+
+def test_a_reproducible_model_gives_sparse_rows_the_bits_of_dense_ones(noisy, rows):
+    model = lrb.Trainer("numpy", arithmetic="reproducible", epochs=5, l2=0.1).fit(*noisy)
+    for form in (sparse.csr_array(rows), sparse.csc_matrix(rows)):
+        assert model.predict_proba(form).tobytes() == model.predict_proba(rows).tobytes()
+
+
+def test_huge_scores_of_sparse_rows(result):
+    steep = with_params(result, [1e200, -1e200, 1.0])
+    X = np.array([[1e200, 1e200, 0.0], [1e200, 0.0, 0.0], [0.0, 1e200, 0.0], [0.0, 0.0, 2.0]])
+    expected = steep.decision_function(X)
+    assert expected.tolist() == [0.0, np.inf, -np.inf, 2.0]
+    assert steep.decision_function(sparse.csr_array(X)).tolist() == expected.tolist()
+
+
+def test_sparse_rows_that_cannot_be_predicted(result, rows):
+    rows[3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"\(nan\) in row 3, column 1"):
+        result.predict(sparse.csr_array(rows))
+    with pytest.raises(ValueError, match="X has 2 features, but the model was trained on 3"):
+        result.predict(sparse.csr_array(rows[:, :2]))
+
+
+@pytest.mark.parametrize("form", ["narrow", "csr"])
+def test_predicting_makes_no_dense_copy(result, form):
+    n, wide = 200_000, 40
+    model = dataclasses.replace(result, coef=np.ones((1, wide)))
+    X = np.ones((n, wide), np.uint8)
+    if form == "csr":
+        X = sparse.csr_array((np.ones(n), np.arange(n) % wide, np.arange(n + 1)), (n, wide))
+    model.decision_function(X)
+    tracemalloc.start()
+    model.decision_function(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n * 8 * 4 + (4 << 20) < n * wide * 8
 
 
 def test_a_float32_model_scores_in_float32(noisy):

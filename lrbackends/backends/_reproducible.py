@@ -59,7 +59,7 @@ def check_range(problem: Problem) -> None:
     """Refuse data whose products could be subnormal: their bits would depend on the engine."""
     low, high = _RANGES[problem.dtype.name]
     for start in range(0, problem.n_samples, 1024):
-        size = np.abs(problem.X[start : start + 1024])
+        size = np.abs(problem.rows(start, start + 1024))
         bad = (size > high) | ((size < low) & (size > 0))
         if bad.any():
             row, column = (int(k) for k in np.argwhere(bad)[0])

@@ -16,7 +16,8 @@ from lrbackends.benchmarking.comparison import Comparison, Measured, Row, Settin
 from lrbackends.benchmarking.distance import REFERENCE, distances, reference_params
 from lrbackends.benchmarking.machine import machine_facts
 from lrbackends.benchmarking.processes import run_worker
-from lrbackends.objective import Params, accuracy
+from lrbackends.benchmarking.worker import save_data
+from lrbackends.objective import Params, accuracy, scores
 from lrbackends.problem import Problem
 from lrbackends.trainer import Trainer
 
@@ -54,7 +55,9 @@ def compare(
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+        Each backend is given X as it is stored; one that does not cover sparse data becomes a row
+        that says so, they are not densified for it.
     y : array-like of shape (n_samples,)
         Labels of two classes.
     X_test, y_test : array-likes, optional
@@ -107,7 +110,7 @@ def compare(
             answers[b].append({"status": "unavailable", "reason": known[b].reason})  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory(prefix="lrbackends-") as directory:
         data = Path(directory) / "data.npz"
-        np.savez(data, X=problem.X, y=problem.y)
+        save_data(data, problem.X, problem.y)
         order = np.random.default_rng(random_state)
         running = [b for b in names if known[b]]
         for r in range(rounds):
@@ -227,7 +230,7 @@ def _row(backend: str, engine: str, answers: list[_Answer], test: Problem | None
     if test is None:
         return row
     coef, intercept = _params(row)
-    z = test.X @ coef[0].astype(test.dtype) + test.dtype.type(intercept[0])
+    z = scores(test.X, Params(coef.astype(test.dtype), intercept.astype(test.dtype)))
     return replace(row, test_accuracy=accuracy(z, test))
 
 

@@ -14,7 +14,7 @@ from lrbackends.backends.protocol import pack
 from lrbackends.equivalence.figures import relative_norm, ulps
 from lrbackends.equivalence.reference import batches_of_steps, describe, extra_bits, train
 from lrbackends.equivalence.trajectory import BETWEEN_BACKENDS, TO_REFERENCE, Limits
-from lrbackends.objective import Objective, Params
+from lrbackends.objective import Objective, Params, scores
 from lrbackends.problem import Problem
 from lrbackends.solvers import UpdateRule
 from lrbackends.trainer import Trainer
@@ -71,15 +71,12 @@ def limits(dtype: str, contract: Limits = BETWEEN_BACKENDS["fast"]) -> Limits:
     return replace(contract, relative=None if relative is None else relative * _coarser(dtype))
 
 
-def _labels(X: NDArray[Any], params: Params) -> NDArray[np.bool_]:
-    coef, intercept = (np.asarray(part, X.dtype) for part in params)
+def _labels(X: Any, params: Params, dtype: str) -> NDArray[np.bool_]:
     with np.errstate(over="ignore", invalid="ignore"):  # NaN counts as class 0
-        return np.asarray(X @ coef[0] + intercept[0] > 0)
+        return scores(X, Params(*(np.asarray(part, dtype) for part in params))) > 0
 
 
-def distance(
-    a: str, b: str, of: Mapping[str, Params], data: Sequence[NDArray[Any]], dtype: str
-) -> Distance:
+def distance(a: str, b: str, of: Mapping[str, Params], data: Sequence[Any], dtype: str) -> Distance:
     """Return how far the parameters named ``a`` and ``b`` are apart.
 
     Parameters
@@ -87,7 +84,7 @@ def distance(
     a, b : str
         Keys of ``of``.
     of : mapping of str to Params
-    data : sequence of ndarray of shape (n_samples, n_features)
+    data : sequence of ndarray or csr_array of shape (n_samples, n_features)
         Rows whose predicted labels are compared.
     dtype : {"float64", "float32"}
         Type whose units in the last place are counted.
@@ -102,13 +99,11 @@ def distance(
         float(np.median(apart)) if apart.size else 0.0,
         float(apart.max(initial=0.0)),
         relative,
-        sum(int(np.sum(_labels(X, of[a]) != _labels(X, of[b]))) for X in data),
+        sum(int(np.sum(_labels(X, of[a], dtype) != _labels(X, of[b], dtype))) for X in data),
     )
 
 
-def distances(
-    of: Mapping[str, Params], data: Sequence[NDArray[Any]], dtype: str
-) -> tuple[Distance, ...]:
+def distances(of: Mapping[str, Params], data: Sequence[Any], dtype: str) -> tuple[Distance, ...]:
     """Return the distance of each pair; the reference, if there is one, comes second in its pairs.
 
     Parameters are as in `distance`.
@@ -146,7 +141,8 @@ def reference_params(
     how : str
         What it was computed in, or why it was not.
     """
-    cost = problem.X.size * trainer.epochs
+    n, p = problem.X.shape
+    cost = n * p * trainer.epochs
     if cost > REFERENCE_COST:
         return None, (
             f"skipped, {cost:.1e} entries of X would have to be read, more than "
@@ -164,7 +160,6 @@ def reference_params(
         problem.dtype.name,
     )
     objective = Objective(float(kind(trainer.l2)), trainer.l1, trainer.fit_intercept)
-    n, p = problem.X.shape
     steps, batches = trainer.epochs, None
     if trainer.batch_size is not None and trainer.batch_size < n:
         assert trainer.random_state is not None

@@ -4,7 +4,7 @@
 prints its answer as one JSON object, the last line of standard output. What a backend itself prints
 goes to standard error.
 
-A job has ``backend`` (a name), ``data`` (an .npz file with ``X`` and ``y``), ``options`` (for
+A job has ``backend`` (a name), ``data`` (a file of `save_data`), ``options`` (for
 `Trainer`), ``warm_fits`` and ``warm_seconds``: warm fits are repeated until there are that many and
 that much time is spent, but no more of them once `MANY_SECONDS` or `MANY_FITS` are reached.
 
@@ -43,6 +43,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lrbackends.result import TrainingResult
     from lrbackends.trainer import Trainer
 
@@ -69,6 +71,30 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB
 
 
+_CSR = ("data", "indices", "indptr", "shape")
+
+
+def save_data(path: str | Path, X: Any, y: NDArray[Any]) -> None:
+    """Write X, dense or CSR, and y into an .npz file."""
+    import numpy as np
+
+    parts = {"X": X} if isinstance(X, np.ndarray) else {name: getattr(X, name) for name in _CSR}
+    np.savez(path, y=y, **parts)
+
+
+def load_data(path: str | Path) -> tuple[Any, NDArray[Any]]:
+    """Return X, in the form that it was saved in, and y."""
+    import numpy as np
+
+    with np.load(path) as arrays:
+        if "X" in arrays:
+            return arrays["X"], arrays["y"]
+        from scipy import sparse
+
+        data, indices, indptr, shape = (arrays[name] for name in _CSR)
+        return sparse.csr_array((data, indices, indptr), shape=tuple(shape)), arrays["y"]
+
+
 def _fit(trainer: Trainer, X: Any, y: Any) -> tuple[TrainingResult, float]:
     """Return the result of a fit, diverged or not, and its seconds."""
     from lrbackends.errors import DivergenceError
@@ -93,12 +119,9 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     get_backend(job["backend"])
     imported = time.perf_counter() - began
 
-    import numpy as np
-
     from lrbackends.trainer import Trainer
 
-    with np.load(job["data"]) as arrays:
-        X, y = arrays["X"], arrays["y"]
+    X, y = load_data(job["data"])
     before = peak_memory()
     trainer = Trainer(job["backend"], **job["options"])
     with warnings.catch_warnings(record=True) as caught:

@@ -75,7 +75,7 @@ def magnitudes(problem: Problem, objective: Objective, params: Params) -> Magnit
     with the factor a = sigmoid(m) and into the residual with a (1 - a). What is then summed over
     the samples is rounded relative to the sum of the absolute terms, however much of it cancels.
     """
-    X = problem.X.astype(np.float64)
+    X = problem.rows(0, problem.n_samples).astype(np.float64)
     coef, intercept = (np.asarray(part[0], np.float64) for part in params)
     z = X @ coef + intercept
     score = np.abs(X) @ np.abs(coef) + abs(intercept)

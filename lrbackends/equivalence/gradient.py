@@ -2,7 +2,7 @@
 
 The points include w = 0, where training starts and where the derivative of
 ``max(m, 0) + log1p(exp(-|m|))`` found by automatic differentiation is wrong, and margins of several
-hundred, where a careless sigmoid overflows or cancels.
+hundred, where a careless sigmoid overflows or cancels; and X stored in narrow types and in CSR.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from lrbackends.equivalence.figures import magnitudes, rounding_units, summation
 from lrbackends.equivalence.plan import Job, Plan, per_backend
 from lrbackends.equivalence.problems import Setting
 from lrbackends.equivalence.reference import describe
-from lrbackends.objective import Objective, Params, exact_loss_gradient, reference_loss_gradient
+from lrbackends.objective import (
+    Objective,
+    Params,
+    exact_loss_gradient,
+    reference_loss_gradient,
+    scores,
+)
 
 NAME = "gradient"
 _FIGURE_NOTE = "in units of eps times the sum of the absolute terms that are added up"
@@ -37,8 +43,9 @@ def jobs(plan: Plan) -> Iterator[Job]:
 def measure(plan: Plan, backend: Backend) -> Iterable[Evidence]:
     """Return the evidence on one backend, in each type that it computes in."""
     for dtype in plan.dtypes(backend):
-        for setting in problems.points(dtype):
-            yield from _at_point(plan, backend, setting)
+        for setting in (*problems.points(dtype), *problems.stored(dtype)):
+            if plan.covers(backend, setting):
+                yield from _at_point(plan, backend, setting)
     yield from _on_many_rows(plan, backend)
 
 
@@ -71,8 +78,7 @@ def _at_point(plan: Plan, backend: Backend, setting: Setting) -> Iterator[Eviden
             "largest |central difference of its own loss - gradient|, in units of the sum of "
             "truncation and rounding error",
         )
-    X = problem.X.astype(np.longdouble)
-    exact_scores = X @ params.coef[0].astype(np.longdouble) + params.intercept[0]
+    exact_scores = scores(problem.X, Params(*(part.astype(np.longdouble) for part in params)))
     yield row(
         "scores",
         _largest(
@@ -112,7 +118,7 @@ def _finite_differences(setting: Setting, kernels: Kernels, gradient: NDArray[An
     problem, objective, params = setting.problem, setting.objective, setting.params
     theta = pack(params)
     X = np.ones((problem.n_samples, len(theta)))
-    X[:, :-1] = np.abs(problem.X)
+    X[:, :-1] = np.abs(problem.rows(0, problem.n_samples))
     third = _THIRD_DERIVATIVE * (problem.weight @ X**3) / len(X)
     eps, limit = float(np.finfo(problem.dtype).eps), summation_limit(problem.n_samples)
     size = magnitudes(problem, objective, params)

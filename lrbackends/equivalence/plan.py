@@ -31,6 +31,13 @@ class Plan:
         """Return the backend's kernels of a setting."""
         return backend.compile(setting.problem, setting.objective, self.arithmetic)
 
+    def covers(self, backend: Backend, setting: Setting) -> bool:
+        """Return whether a backend reads X of a setting in the form that it is stored in."""
+        can, problem = backend.capabilities(), setting.problem
+        if problem.sparse:
+            return can.sparse and self.arithmetic == "fast"
+        return can.narrow or problem.X.dtype == problem.dtype
+
     def dtypes(self, backend: Backend) -> tuple[str, ...]:
         """Return the types that a backend is verified in."""
         return tuple(dtype for dtype in DTYPES if dtype in backend.capabilities().dtypes)

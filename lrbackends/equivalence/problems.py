@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from lrbackends.objective import Objective, Params, as_params
 from lrbackends.problem import Problem
@@ -97,6 +98,31 @@ def points(dtype: str) -> tuple[Setting, ...]:
         Setting(name, problem, objective, as_params(params, problem))
         for name, problem, objective, params in chosen
     )
+
+
+@cache
+def stored(dtype: str) -> tuple[Setting, ...]:
+    """Return small whole numbers in each form that X may be stored in, at zero and at random w.
+
+    The bytes of uint8 are those of int8, so that taking one for the other shows.
+    """
+    rng = np.random.default_rng(5)
+    X = np.where(rng.random((64, 5)) < 0.5, 0, rng.integers(-120, 120, size=(64, 5)))
+    y = (X @ rng.normal(size=5) + rng.logistic(scale=100.0, size=64) > 0).astype(int)
+    weight = rng.integers(1, 8, size=64) / 2
+    forms: dict[str, Any] = {"uint8": (X % 256).astype(np.uint8), "int8": X.astype(np.int8)}
+    if dtype == "float64":
+        forms["float32"] = X.astype(np.float32)
+    forms["CSR"] = sparse.csr_array(X)
+    points = {"w = 0": (np.zeros(5), 0.0), "random w": (rng.normal(size=5) / 100, 0.7)}
+    found = []
+    for form, given in forms.items():
+        problem = Problem(given, y, weight, dtype=dtype)
+        found += [
+            Setting(f"X in {form}, {where}", problem, Objective(l2=0.125), as_params(at, problem))
+            for where, at in points.items()
+        ]
+    return tuple(found)
 
 
 def _breast_cancer() -> Problem:

@@ -81,7 +81,7 @@ def train(
     """
     n, p = problem.X.shape
     X = np.ones((n, p + 1), dtype)
-    X[:, :p] = problem.X
+    X[:, :p] = problem.rows(0, n)
     if not objective.fit_intercept:
         X[:, p] = 0
     sign = (1 - 2 * problem.y).astype(dtype)

@@ -60,7 +60,7 @@ def save_plots(
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    has_test = len(dataset.X_test) > 0
+    has_test = len(dataset.y_test) > 0
     X, y = (dataset.X_test, dataset.y_test) if has_test else (dataset.X_train, dataset.y_train)
     figures = {
         "curves": curves(result, training_accuracy, held_out),
@@ -202,11 +202,11 @@ def predictions(
     probability of ``classes[1]``, by their true label.
     """
     labels = np.asarray(y)
-    rows = _draw(len(X), 24 if image_shape else 200, random_state)
+    rows = _draw(len(labels), 24 if image_shape else 200, random_state)
     probability = model.predict_proba(X[rows])
     predicted, truth = model.predict(X[rows]), labels[rows]
     wrong = predicted != truth
-    which = f"All {len(X)}" if len(rows) == len(X) else f"{len(rows)} random"
+    which = f"All {len(labels)}" if len(rows) == len(labels) else f"{len(rows)} random"
     title = f"{which} {part} rows: {int((~wrong).sum())} predicted right, {int(wrong.sum())} wrong"
     if image_shape is None:
         return _probability_strip(model, probability[:, 1], truth, wrong, title)

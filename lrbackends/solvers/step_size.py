@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lrbackends._blas import single_threaded
 from lrbackends.objective import Objective
-from lrbackends.problem import Problem
+from lrbackends.problem import Problem, dense_blocks
 
 _GRAM_FEATURES = 256  # above this a few passes of Lanczos are cheaper than the Gram matrix
 _LANCZOS_TOLERANCE = 1e-2
-_BLOCK_BYTES = 1 << 20
 _RATE_BITS = 10
 
 
@@ -22,14 +24,13 @@ def augmented_gram(problem: Problem, fit_intercept: bool) -> NDArray[np.float64]
     """
     p = problem.n_features
     gram = np.zeros((p + 1, p + 1))
-    rows = max(1, _BLOCK_BYTES // (8 * p))
-    for start in range(0, problem.n_samples, rows):
-        block = np.ones((len(problem.X[start : start + rows]), p + 1))
-        block[:, :p] = problem.X[start : start + rows]
-        weighted = block
-        if problem.sample_weight is not None:
-            weighted = block * problem.sample_weight[start : start + rows, None]
-        gram += weighted.T @ block
+    weight = problem.sample_weight
+    for rows, dense in dense_blocks(problem.X, np.float64):
+        block = np.ones((len(dense), p + 1))
+        block[:, :p] = dense
+        if weight is not None:
+            block *= np.sqrt(weight[rows, None])
+        gram += block.T @ block
     gram /= problem.n_samples
     return gram if fit_intercept else gram[:p, :p]
 
@@ -41,13 +42,17 @@ def _largest_eigenvalue(problem: Problem, fit_intercept: bool) -> float:
             return float(np.linalg.eigvalsh(augmented_gram(problem, fit_intercept))[-1])
     from scipy.sparse.linalg import LinearOperator, eigsh
 
-    X, n, p = problem.X, problem.n_samples, problem.n_features
-    weight = np.ones(n) if problem.sample_weight is None else problem.sample_weight
+    n, p = problem.n_samples, problem.n_features
 
     def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
         v = v.ravel()
-        z = weight * (X @ v[:p].astype(X.dtype) + fit_intercept * v[p])
-        return np.append(z.astype(X.dtype) @ X, fit_intercept * z.sum()) / n
+        found = np.zeros(p + 1)
+        for rows, block in _blocks(problem):
+            z = block @ v[:p].astype(problem.dtype) + fit_intercept * v[p]
+            z *= problem.exact_weight[rows]
+            found[:p] += z.astype(problem.dtype) @ block
+            found[p] += fit_intercept * z.sum()
+        return found / n
 
     operator = LinearOperator((p + 1, p + 1), matvec=product, dtype=np.float64)
     with single_threaded():
@@ -60,6 +65,28 @@ def _largest_eigenvalue(problem: Problem, fit_intercept: bool) -> float:
             return_eigenvectors=False,
         )
     return float(top[0]) * (1 + _LANCZOS_TOLERANCE)
+
+
+def _blocks(problem: Problem) -> Iterator[tuple[slice, Any]]:
+    """Yield X in blocks of rows that can be multiplied with; CSR in one."""
+    return (
+        iter([(slice(None), problem.X)])
+        if problem.sparse
+        else dense_blocks(problem.X, problem.dtype)
+    )
+
+
+def _row_squares(problem: Problem) -> NDArray[np.float64]:
+    """Return the squared Euclidean norm of each row, shape (n_samples,)."""
+    X = problem.X
+    if problem.sparse:
+        entries = X.data.astype(np.float64)
+        row = np.repeat(np.arange(problem.n_samples), np.diff(X.indptr))
+        squares = np.bincount(row, entries * entries, minlength=problem.n_samples)
+        return squares.astype(np.float64)
+    return np.concatenate(
+        [np.einsum("ij,ij->i", block, block) for _, block in dense_blocks(X, np.float64)]
+    )
 
 
 def smoothness(problem: Problem, objective: Objective, batch_size: int | None = None) -> float:
@@ -76,8 +103,8 @@ def smoothness(problem: Problem, objective: Objective, batch_size: int | None = 
     n, b = problem.n_samples, batch_size
     if b is None or b >= n:
         return whole + objective.l2
-    squares = np.einsum("ij,ij->i", problem.X, problem.X, dtype=np.float64, casting="unsafe")
-    row = float(np.max((squares + objective.fit_intercept) * problem.weight)) / 4
+    squares = _row_squares(problem) + objective.fit_intercept
+    row = float(np.max(squares * problem.exact_weight)) / 4
     return n * (b - 1) / (b * (n - 1)) * whole + (n - b) / (b * (n - 1)) * row + objective.l2
 
 

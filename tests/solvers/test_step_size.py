@@ -1,7 +1,10 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 
 import lrbackends as lrb
 from lrbackends.solvers import augmented_gram, safe_rate, smoothness
@@ -38,7 +41,11 @@ def test_the_bound_is_reached_at_the_start(noisy):
     assert smoothness(problem, objective) == pytest.approx(top, rel=1e-13)
 
 
-def test_the_gram_matrix_is_the_weighted_mean_of_products(noisy, row_weights):
+@pytest.mark.parametrize("block_bytes", [1 << 20, 500])
+def test_the_gram_matrix_is_the_weighted_mean_of_products(
+    monkeypatch, noisy, row_weights, block_bytes
+):
+    monkeypatch.setattr("lrbackends.problem._BLOCK_BYTES", block_bytes)
     X = np.hstack([noisy.X, np.ones((60, 1))])
     mean = (X.T * row_weights) @ X / row_weights.sum()
     problem = lrb.Problem(*noisy, row_weights)
@@ -103,6 +110,43 @@ def test_batches_lie_between_all_rows_and_the_largest_row(noisy, row_weights):
     assert found == sorted(found, reverse=True)
     assert len(set(found)) == len(found)
     assert smoothness(problem, objective, 10_000) == whole
+
+
+FORMS = {
+    "uint8": lambda X: X.astype(np.uint8),
+    "float32": lambda X: X.astype(np.float32),
+    "csr": lambda X: sparse.csr_array(X.astype(np.float64)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("n_features", [3, 300])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_every_form_of_the_same_numbers_has_the_same_bound(form, n_features, weighted, monkeypatch):
+    monkeypatch.setattr("lrbackends.problem._BLOCK_BYTES", 1 << 15)  # several blocks
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random((90, n_features)) < 0.5, 0.0, rng.integers(0, 9, (90, n_features)))
+    weight = rng.integers(1, 5, size=90) if weighted else None
+    plain = lrb.Problem(X, np.arange(90) % 2, weight)
+    other = lrb.Problem(FORMS[form](X), np.arange(90) % 2, weight, dtype="float64")
+    near = 0.0 if form != "csr" else 1e-12
+    for size in (None, 7, 1):
+        expected = smoothness(plain, lrb.Objective(), size)
+        assert smoothness(other, lrb.Objective(), size) == pytest.approx(expected, rel=near)
+    np.testing.assert_array_equal(augmented_gram(other, True), augmented_gram(plain, True))
+
+
+@pytest.mark.parametrize("n_features", [30, 300])
+def test_narrow_data_are_not_widened_as_a_whole(n_features):
+    n = 6_000_000 // n_features
+    X = np.random.default_rng(0).integers(0, 9, (n, n_features), dtype=np.uint8)
+    problem = lrb.Problem(X, np.arange(n) % 2)
+    smoothness(problem, lrb.Objective(), 10)  # imports what it needs
+    tracemalloc.start()
+    smoothness(problem, lrb.Objective(), 10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 4 * n + (12 << 20) < 8 * X.size
 
 
 def test_float32_data_have_the_bound_of_their_values(noisy):
