@@ -22,6 +22,7 @@ from lrbackends.objective import Objective, Params
 from lrbackends.problem import Problem
 
 API_VERSION = 1
+MOST_HESSIAN_FEATURES = 4000  # a Hessian of more would not fit beside the data
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,14 @@ class Capabilities:
     ----------
     dtypes : tuple of str
         Types that it computes in.
-    reproducible, sparse, multinomial, l1, hessian : bool
-        Whether it offers the reproducible arithmetic, CSR data, more than two classes, the absolute
-        penalty, and `Kernels.hessian` with `Kernels.hessian_product`.
+    reproducible, sparse, multinomial, l1 : bool
+        Whether it offers the reproducible arithmetic, CSR data, more than two classes and the
+        absolute penalty.
+    narrow : bool
+        Whether it reads X in a narrower type than it computes in (see `Problem`); one that does not
+        is given a widened copy.
+    hessian : bool
+        Whether its kernels are `HessianKernels`.
     threads : bool
         Whether ``n_threads`` is honoured.
     devices : tuple of str
@@ -46,6 +52,7 @@ class Capabilities:
     sparse: bool = False
     multinomial: bool = False
     l1: bool = False
+    narrow: bool = False
     hessian: bool = False
     threads: bool = False
     devices: tuple[str, ...] = ("cpu",)
@@ -147,6 +154,31 @@ class Kernels(Protocol):
 
 
 @runtime_checkable
+class HessianKernels(Kernels, Protocol):
+    """Kernels that know second derivatives too, each in one pass over X.
+
+    With d = n_outputs * (n_features + 1) parameters in the order of `pack`, the Hessian of the
+    objective is X' diag(weight a (1 - a)) X / n plus ``l2`` on the coefficients' diagonal, where X
+    has a last column of ones. Without an intercept its last row and column are zero.
+    """
+
+    def hessian(self, params: Any) -> NDArray[np.float64]:
+        """Return the Hessian of the objective at ``params``, shape (d, d).
+
+        For at most `MOST_HESSIAN_FEATURES` features; above, UnsupportedError.
+        """
+
+    def loss_gradient_hessian(self, params: Any) -> tuple[float, Params, NDArray[np.float64]]:
+        """Return the objective, its gradient and its Hessian at ``params`` from the same pass."""
+
+    def hessian_product(self, params: Any, vector: Any) -> Params:
+        """Return the Hessian at ``params`` times ``vector``, which has the form of `Params`.
+
+        Several products at the same ``params`` may share what depends on ``params`` alone.
+        """
+
+
+@runtime_checkable
 class Backend(Protocol):
     """An engine: says what it can do and compiles problems."""
 
@@ -188,6 +220,13 @@ def require(
         refuse("arithmetic='reproducible'", "use arithmetic='fast'")
     if problem.dtype.name not in can.dtypes:
         refuse(f"dtype {problem.dtype.name}", f"use dtype {' or '.join(map(repr, can.dtypes))}")
+    if problem.sparse and not can.sparse:
+        refuse("sparse X", "densify it with X.toarray() or choose another backend")
+    if problem.sparse and arithmetic == "reproducible":
+        refuse(
+            "sparse X in arithmetic='reproducible'",
+            "densify it with X.toarray() or use arithmetic='fast'",
+        )
     if objective.l1 > 0 and not can.l1:
         refuse("an L1 penalty", "use l2 and l1=0")
     if n_threads is not None and not can.threads:

@@ -2,12 +2,23 @@
 
 from decimal import Decimal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import sparse
 
 import lrbackends as lrb
 from lrbackends.backends._chunks import _CHUNK_BYTES
-from lrbackends.backends.protocol import Batches, State, initial_state, pack
+from lrbackends.backends.protocol import (
+    MOST_HESSIAN_FEATURES,
+    Batches,
+    State,
+    initial_state,
+    pack,
+    unpack,
+)
+from lrbackends.errors import UnsupportedError
 from lrbackends.objective import exact_loss_gradient, reference_loss_gradient
 from lrbackends.solvers import FIRST_ORDER, UpdateRule, epoch_batches
 
@@ -337,6 +348,226 @@ def test_without_a_penalty_huge_weights_still_have_a_finite_loss(backend, noisy)
     assert np.isfinite(pack(gradient)).all()
 
 
+# -- second derivatives
+
+
+@pytest.fixture
+def curved(backend):
+    """Each backend that knows second derivatives."""
+    if not backend.capabilities().hessian:
+        pytest.skip(f"{backend.name} has no Hessian")
+    return backend
+
+
+def differences_of(gradient_at, theta: np.ndarray, size: float = 1e-5) -> np.ndarray:
+    """Return the derivative of a gradient by central differences; its error is about 1e-10."""
+    steps = size * np.eye(len(theta))
+    return np.array([(gradient_at(theta + h) - gradient_at(theta - h)) / (2 * size) for h in steps])
+
+
+def hessian_by_jax(problem: lrb.Problem, objective: lrb.Objective, params) -> np.ndarray:
+    """Return JAX's second derivative of its own `logaddexp`, in float64."""
+    X, fixed = problem.X.astype(np.float64), float(params.intercept[0])
+
+    def value(theta):
+        intercept = theta[-1] if objective.fit_intercept else fixed
+        losses = jnp.logaddexp(0.0, problem.sign * (X @ theta[:-1] + intercept))
+        return jnp.average(losses, weights=problem.exact_weight) + (
+            objective.l2 / 2 * jnp.sum(theta[:-1] ** 2)
+        )
+
+    with jax.enable_x64(True):
+        return np.asarray(jax.hessian(value)(pack(params).astype(np.float64)))
+
+
+@pytest.mark.parametrize("scale", ["zero", "random"])
+def test_the_hessian_is_the_derivative_of_the_gradient(curved, case, scale):
+    problem, objective = case
+    if problem.dtype == np.float32:
+        problem = lrb.Problem(problem.X.astype(np.float64), problem.y)
+    kernels = curved.compile(problem, objective)
+    theta = pack(params_of(problem, SCALES[scale]))
+
+    def gradient_at(theta: np.ndarray) -> np.ndarray:
+        return pack(kernels.loss_gradient(unpack(theta, problem.n_features))[1])
+
+    found = kernels.hessian(unpack(theta, problem.n_features))
+    truth = differences_of(gradient_at, theta)
+    if not objective.fit_intercept:
+        truth[-1] = 0  # no parameter: a given intercept stays as it is
+    np.testing.assert_allclose(found, truth, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", ["zero", "random"])
+def test_the_hessian_is_that_of_an_independent_derivation(curved, case, scale):
+    problem, objective = case
+    params = params_of(problem, SCALES[scale])
+    found = curved.compile(problem, objective).hessian(params)
+    truth = hessian_by_jax(problem, objective, params)
+    assert (found.dtype, found.shape) == (np.float64, truth.shape)
+    assert (found == found.T).all()
+    eps = np.finfo(problem.dtype).eps
+    assert np.abs(found - truth).max() <= 50 * eps * np.abs(truth).max()
+    assert np.abs(truth).max() > 0.1  # so that the limit means something
+
+
+@pytest.mark.parametrize("scale", ["zero", "random"])
+def test_products_are_those_with_the_hessian(curved, case, scale):
+    problem, objective = case
+    params = params_of(problem, SCALES[scale])
+    kernels = curved.compile(problem, objective)
+    hessian = kernels.hessian(params)
+    eps = np.finfo(problem.dtype).eps
+    for seed in (1, 2):  # the second may use what is kept of the first
+        vector = np.random.default_rng(seed).normal(size=len(hessian)).astype(problem.dtype)
+        product = kernels.hessian_product(params, unpack(vector, problem.n_features))
+        assert [part.dtype for part in product] == [problem.dtype] * 2
+        assert [part.shape for part in product] == [part.shape for part in params]
+        assert np.abs(pack(product) - hessian @ vector).max() <= 50 * eps * np.abs(hessian).max()
+
+
+def test_curvature_is_not_kept_for_other_params(curved, noisy):
+    problem = lrb.Problem(*noisy)
+    here, there = params_of(problem, 1.0), params_of(problem, 0.5)
+    kernels = curved.compile(problem, lrb.Objective())
+    expected = [kernels.hessian_product(params, here) for params in (here, there)]
+    again = [kernels.hessian_product(params, here) for params in (here, there)]
+    assert not same_bits(*expected)
+    assert all(same_bits(*pair) for pair in zip(expected, again, strict=True))
+
+
+def test_one_pass_gives_what_each_alone_gives(curved, case):
+    problem, objective = case
+    kernels, params = curved.compile(problem, objective), params_of(problem, 1.0)
+    loss, gradient, hessian = kernels.loss_gradient_hessian(params)
+    alone_loss, alone = kernels.loss_gradient(params)
+    assert same_bits((loss, *gradient, hessian), (alone_loss, *alone, kernels.hessian(params)))
+
+
+def test_a_hessian_of_too_many_features_is_refused(curved):
+    X = np.eye(3, MOST_HESSIAN_FEATURES + 1)
+    kernels = curved.compile(lrb.Problem(X, [0, 1, 1]), lrb.Objective())
+    zero = lrb.Params(np.zeros(X.shape[1]), np.zeros(1))
+    for hessian in (kernels.hessian, kernels.loss_gradient_hessian):
+        with pytest.raises(UnsupportedError, match=rf"{X.shape[1]} features.*hessian_product"):
+            hessian(zero)
+    assert kernels.hessian_product(zero, zero).coef.shape == (1, X.shape[1])
+
+
+def test_the_reproducible_arithmetic_refuses_second_derivatives(curved, noisy):
+    problem = lrb.Problem(*noisy)
+    kernels, params = (
+        curved.compile(problem, lrb.Objective(), "reproducible"),
+        params_of(problem, 1),
+    )
+    for call in (
+        lambda: kernels.hessian(params),
+        lambda: kernels.loss_gradient_hessian(params),
+        lambda: kernels.hessian_product(params, params),
+    ):
+        with pytest.raises(UnsupportedError, match=r"reproducible.*'fast'"):
+            call()
+
+
+# -- storage: narrow and sparse
+
+
+def everything(backend, problem: lrb.Problem, arithmetic: str = "fast", **options) -> list:
+    """Return what all kernels return, at one place and along runs."""
+    kernels = backend.compile(problem, lrb.Objective(l2=0.1), arithmetic, **options)
+    params = params_of(problem, 0.5)
+    found = [kernels.loss(params), *kernels.loss_gradient(params)[1]]
+    found.append(kernels.decision_function(problem.X, params))
+    found.append(kernels.decision_function(problem.X[3:9], params))
+    if backend.capabilities().hessian and arithmetic == "fast":
+        found += [kernels.hessian(params), *kernels.hessian_product(params, params)]
+    for kind in ("full-batch", "mini-batch"):
+        batches = batches_for(problem, kind, 5)
+        state, records = kernels.run(UpdateRule("nesterov", 0.1), start_of(problem), 5, batches)
+        found += [*state, records]
+    return found
+
+
+def whole_numbers(noisy, storage: str, dtype: str) -> lrb.Problem:
+    """Numbers that any type holds, around 0 (around 100 without a sign), stored as asked."""
+    X = np.rint(10 * noisy.X) + (100 if storage == "uint8" else 0)
+    X = X.astype(storage)
+    X.setflags(write=False)
+    return lrb.Problem(X, noisy.y, dtype=dtype)
+
+
+@pytest.mark.parametrize("arithmetic", ["fast", "reproducible"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("storage", ["uint8", "int8", "bool", "float32"])
+def test_narrow_rows_give_the_bits_of_wide_ones(backend, noisy, storage, dtype, arithmetic):
+    if not backend.capabilities().narrow:
+        pytest.skip(f"{backend.name} does not read narrow X")
+    narrow = whole_numbers(noisy, storage, dtype)
+    wide = narrow.widened()
+    assert wide.X.dtype == dtype
+    assert same_bits(everything(backend, narrow, arithmetic), everything(backend, wide, arithmetic))
+
+
+@pytest.fixture(scope="module")
+def large_sparse() -> lrb.Problem:
+    """CSR data in several chunks, with an empty row and columns of very different sizes."""
+    rng = np.random.default_rng(4)
+    n, p = 20_000, 300
+    X = sparse.random_array((n, p), density=0.2, rng=rng, format="csr")
+    X.data[:] = rng.normal(size=X.nnz)
+    X.data[X.indptr[5] : X.indptr[6]] = 0
+    X.eliminate_zeros()
+    y = X.sum(axis=1) + rng.logistic(size=n) > 0
+    return lrb.Problem(X, y)
+
+
+@pytest.fixture
+def of_rows(backend):
+    """Each backend that takes CSR data."""
+    if not backend.capabilities().sparse:
+        pytest.skip(f"{backend.name} takes no sparse X")
+    return backend
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("index", ["int32", "int64"])
+def test_sparse_rows_give_what_dense_ones_give(of_rows, noisy, row_weights, dtype, index):
+    X = np.where(np.abs(noisy.X) > 0.5, noisy.X, 0.0)
+    X[4] = 0
+    csr = sparse.csr_array(X)
+    csr.indices, csr.indptr = csr.indices.astype(index), csr.indptr.astype(index)
+    for array in (csr.data, csr.indices, csr.indptr):
+        array.setflags(write=False)
+    sparse_problem = lrb.Problem(csr, noisy.y, row_weights, dtype=dtype)
+    dense_problem = lrb.Problem(X, noisy.y, row_weights, dtype=dtype)
+    assert sparse_problem.sparse
+    tolerance = 100 * np.finfo(dtype).eps
+    for found, expected in zip(
+        everything(of_rows, sparse_problem), everything(of_rows, dense_problem), strict=True
+    ):
+        assert np.asarray(found).dtype == np.asarray(expected).dtype
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_large_sparse_data_give_what_dense_ones_give(of_rows, large_sparse):
+    dense = lrb.Problem(large_sparse.X.toarray(), large_sparse.y)
+    for found, expected in zip(
+        everything(of_rows, large_sparse), everything(of_rows, dense), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
+
+
+def test_the_hessian_of_very_sparse_rows_is_that_of_dense_ones(of_rows):
+    X = sparse.random_array((500, 200), density=0.01, rng=np.random.default_rng(2), format="csr")
+    y = np.arange(500) % 2
+    objective = lrb.Objective(l2=0.1)
+    params = params_of(lrb.Problem(X, y), 1.0)
+    found = of_rows.compile(lrb.Problem(X, y), objective).hessian(params)
+    truth = of_rows.compile(lrb.Problem(X.toarray(), y), objective).hessian(params)
+    assert (found == found.T).all()
+    np.testing.assert_allclose(found, truth, rtol=1e-13, atol=1e-16)
+
+
 # -- threads
 
 
@@ -362,6 +593,36 @@ def test_the_number_of_threads_does_not_change_the_bits(large, threaded):
         found.append((loss, *gradient, *state, records))
     assert same_bits(found[0], found[1])
     assert same_bits(found[0], found[2])
+
+
+@pytest.mark.parametrize("storage", ["float64", "narrow", "sparse"])
+@pytest.mark.parametrize("threaded", ["numpy", "numba"])
+def test_nor_those_of_any_other_kernel(large, large_sparse, threaded, storage):
+    backend = lrb.get_backend(threaded)
+    can = backend.capabilities()
+    if not {"float64": can.hessian, "narrow": can.narrow, "sparse": can.sparse}[storage]:
+        pytest.skip(f"{threaded} does not cover it")
+    problem = large_sparse if storage == "sparse" else large
+    if storage == "narrow":
+        problem = lrb.Problem(np.rint(20 * large.X).astype(np.int8), large.y)
+        assert problem.X.dtype == np.int8
+    found = [everything(backend, problem, n_threads=n_threads) for n_threads in (1, 2, 3)]
+    assert same_bits(found[0], found[1])
+    assert same_bits(found[0], found[2])
+    if storage == "narrow":
+        assert same_bits(found[0], everything(backend, problem.widened()))
+
+
+def test_large_data_give_the_hessian_of_their_definition(curved, large):
+    params = params_of(large, 0.1)
+    kernels = curved.compile(large, lrb.Objective(l2=0.1))
+    hessian = kernels.hessian(params)
+    X = np.hstack([large.X, np.ones((large.n_samples, 1))])
+    z = kernels.decision_function(large.X, params)
+    truth = (X.T / (2 + np.exp(z) + np.exp(-z))) @ X / len(X) + 0.1 * np.diag([1.0] * 101 + [0.0])
+    np.testing.assert_allclose(hessian, truth, rtol=1e-11, atol=1e-14)
+    product = pack(kernels.hessian_product(params, params))
+    np.testing.assert_allclose(product, truth @ pack(params), rtol=1e-11, atol=1e-14)
 
 
 def test_large_data_give_the_gradient_of_the_reference(backend, large, rounding_bound):

@@ -4,15 +4,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from threadpoolctl import ThreadpoolController, threadpool_info
+from threadpoolctl import ThreadpoolController
 
 import lrbackends as lrb
+from lrbackends._blas import limited_libraries
 from lrbackends.backends.protocol import initial_state
 from lrbackends.solvers import UpdateRule
 
 
 def blas_threads() -> list[int]:
-    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    """Return the number of threads of each BLAS that the kernels limit: NumPy's is among them."""
+    return [library.num_threads for library in limited_libraries()]
 
 
 def give_blas_threads(number: int) -> None:
