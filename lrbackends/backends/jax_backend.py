@@ -8,8 +8,10 @@ The log-loss carries its own derivative rule because automatic differentiation o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +21,8 @@ from jax import lax
 from numpy.typing import NDArray
 
 from lrbackends.backends import jax_reproducible as reproducible
-from lrbackends.backends._chunks import chunk_bounds
 from lrbackends.backends._compensated import two_sum
+from lrbackends.backends._gram import check_size, finish, no_reproducible_hessian
 from lrbackends.backends.protocol import (
     API_VERSION,
     Batches,
@@ -38,22 +40,96 @@ from lrbackends.problem import Problem
 _CAPACITY = 1024  # steps in one compiled call; shorter runs use the same compiled code
 _CAPACITY_INDICES = 1 << 20  # bound on the mini-batch rows handed to one call
 
+_CHUNK_BYTES = 1 << 20  # of X in the type computed in: a chunk's rows stay in cache between uses
+_GRAM_ROWS = 128  # in one product of the Hessian; chunks hold a multiple of them
+_LANES = 8  # sums of chunks that may go on side by side; a Hessian has two, of its size each
+_HESSIAN_LANES = 2
+_ALIGNMENT = 64  # what XLA asks of memory that it is to use as it lies
+
 # X, sign and weight; in the fast arithmetic cut into chunks of rows, the last chunk filled up with
-# rows of weight 0.
+# rows of weight 0. X keeps its own, possibly narrow type.
 _Data = tuple[jax.Array, jax.Array, jax.Array]
+
+
+def _chunk_rows(n_features: int, dtype: np.dtype[Any]) -> int:
+    """Return how many, in whole blocks of those that one product of the Hessian takes."""
+    blocks = max(1, _CHUNK_BYTES // (dtype.itemsize * n_features) // _GRAM_ROWS)
+    return blocks * _GRAM_ROWS
+
+
+def _cut(rows: NDArray[Any], size: int) -> jax.Array:
+    """Bring rows to the device in chunks of ``size`` at most, in one copy that is ours."""
+    n_chunks = -(-len(rows) // size)
+    size = min(size, len(rows))
+    shape = n_chunks * size, *rows.shape[1:]
+    memory = np.empty(math.prod(shape) * rows.itemsize + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    ours = memory[start:][: len(memory) - _ALIGNMENT].view(rows.dtype).reshape(shape)
+    ours[: len(rows)] = rows
+    ours[len(rows) :] = 0
+    chunks: jax.Array = jax.device_put(ours.reshape(n_chunks, size, *rows.shape[1:]))
+    return chunks
 
 
 def _layout(problem: Problem) -> _Data:
     """Bring X, sign and weight to the device, with a leading axis of chunks."""
-    bounds = chunk_bounds(problem.X)
-    n_rows = bounds[0][1] * len(bounds)
+    size = _chunk_rows(problem.n_features, problem.dtype)
+    return _cut(problem.X, size), _cut(problem.sign, size), _cut(problem.weight, size)
 
-    def cut(rows: NDArray[Any]) -> jax.Array:
-        if n_rows > len(rows):
-            rows = _padded(rows, n_rows)
-        return jnp.asarray(rows.reshape(len(bounds), -1, *rows.shape[1:]))
 
-    return cut(problem.X), cut(problem.sign), cut(problem.weight)
+def _total(
+    of_chunk: Callable[..., Any],
+    theta: jax.Array,
+    data: _Data,
+    lanes: int = _LANES,
+    at_once: bool = True,
+) -> Any:
+    """Return the sum of ``of_chunk(theta, X, sign, weight)`` over the chunks, X widened.
+
+    The chunks are added up in a few lanes, and the lanes in order, so that the sum depends on the
+    shape alone: a reduction over the axis of chunks would depend on XLA's threads. Wide chunks are
+    best taken all at once; narrow ones, and those whose results are large, one after the other in
+    each lane: XLA does the lanes side by side, and widens no more than a chunk of each.
+    """
+    n_chunks = len(data[0])
+    count = min(lanes, n_chunks)
+    edges = [n_chunks * k // count for k in range(count + 1)]
+
+    def one(i: int | jax.Array) -> Any:
+        X, *labels = (lax.dynamic_index_in_dim(part, i, keepdims=False) for part in data)
+        return of_chunk(theta, X.astype(theta.dtype), *labels)
+
+    if at_once and n_chunks > 1 and data[0].dtype == theta.dtype:
+        parts = jax.vmap(partial(of_chunk, theta))(*data)
+
+        def one(i: int | jax.Array) -> Any:
+            return jax.tree.map(lambda part: part[i], parts)
+
+    def lane(start: int, stop: int) -> Any:
+        def add(i: jax.Array, sums: Any) -> Any:
+            return jax.tree.map(jnp.add, sums, one(i))
+
+        return lax.fori_loop(start + 1, stop, add, one(start))
+
+    sums = [lane(a, b) for a, b in pairwise(edges)]
+    return reduce(lambda left, right: jax.tree.map(jnp.add, left, right), sums)
+
+
+@jax.custom_jvp
+def _sigmoid(m: jax.Array) -> jax.Array:
+    """Return 1 / (1 + exp(-m))."""
+    e = jnp.exp(-jnp.abs(m))
+    return jnp.where(m >= 0, 1, e) / (1 + e)
+
+
+@_sigmoid.defjvp
+def _sigmoid_rule(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    (m,), (dm,) = primals, tangents
+    e = jnp.exp(-jnp.abs(m))
+    denominator = 1 + e
+    return _sigmoid(m), e / (denominator * denominator) * dm
 
 
 @jax.custom_jvp
@@ -68,17 +144,20 @@ def _log_loss_rule(
     primals: tuple[jax.Array], tangents: tuple[jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
     (m,), (dm,) = primals, tangents
-    e = jnp.exp(-jnp.abs(m))
-    a = jnp.where(m >= 0, 1, e) / (1 + e)
+    a = _sigmoid(m)
     return _log_loss(m), a * dm
+
+
+def _scores(theta: jax.Array, X: jax.Array, fit_intercept: bool = True) -> jax.Array:
+    intercept = theta[-1] if fit_intercept else lax.stop_gradient(theta[-1])
+    return X @ theta[:-1] + intercept
 
 
 def _loss_sum(
     theta: jax.Array, X: jax.Array, sign: jax.Array, weight: jax.Array, fit_intercept: bool
 ) -> jax.Array:
     """Return the weighted sum of the rows' losses."""
-    intercept = theta[-1] if fit_intercept else lax.stop_gradient(theta[-1])
-    z = X @ theta[:-1] + intercept
+    z = _scores(theta, X, fit_intercept)
     m = sign * z
     return jnp.sum(weight * _log_loss(m))
 
@@ -95,16 +174,69 @@ def _loss_gradient(
     fit_intercept: bool,
     one: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the objective over ``n`` rows and, by `jax.grad`, its gradient (dw and db).
-
-    Each chunk of rows is differentiated on its own and the chunks are added up, so that the sums
-    depend on the shape alone, not on how XLA's threads would split them.
-    """
+    """Return the objective over ``n`` rows and, by `jax.grad`, its gradient (dw and db)."""
     of_chunk = jax.value_and_grad(partial(_loss_sum, fit_intercept=fit_intercept))
-    losses, gradients = jax.vmap(of_chunk, in_axes=(None, 0, 0, 0))(theta, *data)
+    loss, gradient = _total(of_chunk, theta, data)
     penalty, slope = jax.value_and_grad(_penalty)(theta, l2.astype(theta.dtype))
     n = n.astype(theta.dtype)
-    return jnp.sum(losses) / n + penalty, jnp.sum(gradients, axis=0) / n + slope
+    return loss / n + penalty, gradient / n + slope
+
+
+@jax.jit
+def _loss(theta: jax.Array, data: _Data, n: jax.Array, l2: jax.Array) -> jax.Array:
+    """Return the objective alone."""
+    loss: jax.Array = _total(partial(_loss_sum, fit_intercept=True), theta, data)
+    return loss / n.astype(theta.dtype) + _penalty(theta, l2.astype(theta.dtype))
+
+
+@partial(jax.jit, static_argnames="fit_intercept")
+def _hessian_product(
+    theta: jax.Array,
+    vector: jax.Array,
+    data: _Data,
+    n: jax.Array,
+    l2: jax.Array,
+    fit_intercept: bool,
+) -> jax.Array:
+    """Return the derivative of the gradient along ``vector``."""
+    gradient_of = jax.grad(partial(_loss_sum, fit_intercept=fit_intercept))
+
+    def of_chunk(theta: jax.Array, *chunk: jax.Array) -> jax.Array:
+        along: jax.Array
+        _, along = jax.jvp(lambda theta: gradient_of(theta, *chunk), (theta,), (vector,))
+        return along
+
+    product: jax.Array = _total(of_chunk, theta, data)
+    slope: jax.Array
+    _, slope = jax.jvp(
+        lambda theta: jax.grad(_penalty)(theta, l2.astype(theta.dtype)), (theta,), (vector,)
+    )
+    return product / n.astype(theta.dtype) + slope
+
+
+@jax.jit
+def _gram(theta: jax.Array, data: _Data) -> jax.Array:
+    """Return the sum over the rows of weight l''(m) x x', x with a last 1; float64.
+
+    Its products take few rows at a time: where they take many, XLA splits up sums by its threads.
+    """
+    curvature_of = jax.vmap(jax.grad(jax.grad(_log_loss)))
+
+    def of_block(theta: jax.Array, X: jax.Array, sign: jax.Array, weight: jax.Array) -> jax.Array:
+        s = weight * curvature_of(sign * _scores(theta, X))
+        ones = jnp.ones((len(X), 1), X.dtype)
+        B = jnp.sqrt(s)[:, None] * jnp.concatenate([X, ones], axis=1)
+        return (B.T @ B).astype(jnp.float64)
+
+    def blocks(part: jax.Array) -> jax.Array:
+        rows = part.reshape(-1, *part.shape[2:])
+        fill = [(0, -len(rows) % _GRAM_ROWS)] + [(0, 0)] * (rows.ndim - 1)
+        return jnp.pad(rows, fill).reshape(-1, _GRAM_ROWS, *rows.shape[1:])
+
+    X, sign, weight = data
+    cut = blocks(X), blocks(sign), blocks(weight)
+    gram: jax.Array = _total(of_block, theta, cut, lanes=_HESSIAN_LANES, at_once=False)
+    return (gram + gram.T) / 2  # XLA's product of B with itself is symmetric up to rounding only
 
 
 def _move(
@@ -122,7 +254,11 @@ def _move(
 
 @jax.jit
 def _decision_function(X: jax.Array, theta: jax.Array, one: jax.Array) -> jax.Array:
-    return X @ theta[:-1] + theta[-1]
+    """Return the scores of the rows of all chunks."""
+    if X.dtype == theta.dtype:
+        return _scores(theta, X.reshape(-1, X.shape[-1]))
+    of_chunks: jax.Array = lax.map(lambda x: _scores(theta, x.astype(theta.dtype)), X)
+    return of_chunks.ravel()
 
 
 class _Arithmetic(NamedTuple):
@@ -133,12 +269,17 @@ class _Arithmetic(NamedTuple):
     loss_gradient: Callable[..., tuple[jax.Array, jax.Array]]
     move: Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
     decision_function: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-    widened: Callable[[NDArray[Any]], NDArray[Any]]
+    rows: Callable[[NDArray[Any], np.dtype[Any]], jax.Array]  # other rows, to be scored
 
 
 _ARITHMETICS = {
     "fast": _Arithmetic(
-        _layout, lambda rows: rows[None], _loss_gradient, _move, _decision_function, lambda X: X
+        _layout,
+        lambda rows: rows[None],
+        _loss_gradient,
+        _move,
+        _decision_function,
+        lambda X, dtype: _cut(X, _chunk_rows(X.shape[1], dtype)),
     ),
     "reproducible": _Arithmetic(
         reproducible.layout,
@@ -146,7 +287,7 @@ _ARITHMETICS = {
         reproducible.loss_gradient,
         reproducible.move,
         reproducible.decision_function,
-        reproducible.with_ones,
+        lambda X, dtype: jnp.asarray(reproducible.with_ones(X.astype(dtype, copy=False))),
     ),
 }
 
@@ -208,8 +349,8 @@ class JaxKernels:
     """One problem on JAX; its data lie on the device."""
 
     def __init__(self, problem: Problem, objective: Objective, arithmetic: str) -> None:
-        self._problem = problem
-        self._arithmetic = _ARITHMETICS[arithmetic]
+        self._problem, self._objective = problem, objective
+        self._arithmetic, self._fast = _ARITHMETICS[arithmetic], arithmetic == "fast"
         self._fit_intercept = bool(objective.fit_intercept)
         with jax.enable_x64(True):
             self._data = jax.block_until_ready(self._arithmetic.layout(problem))  # type: ignore[no-untyped-call]
@@ -218,7 +359,11 @@ class JaxKernels:
 
     def loss(self, params: Any) -> float:
         """Return the objective at ``params``."""
-        return self.loss_gradient(params)[0]
+        if not self._fast:
+            return self.loss_gradient(params)[0]
+        theta = pack(as_params(params, self._problem))
+        with jax.enable_x64(True):
+            return float(_loss(theta, self._data, self._n, self._l2))
 
     def loss_gradient(self, params: Any) -> tuple[float, Params]:
         """Return the objective and its gradient at ``params``."""
@@ -239,12 +384,38 @@ class JaxKernels:
         """Return scores of shape (n_samples,)."""
         theta = pack(as_params(params, self._problem))
         with jax.enable_x64(True):
-            if X is self._problem.X:
-                rows = self._data[0].reshape(-1, self._data[0].shape[-1])
-            else:
-                rows = jnp.asarray(self._arithmetic.widened(X))
+            own = X is self._problem.X
+            rows = self._data[0] if own else self._arithmetic.rows(X, theta.dtype)
             scores = self._arithmetic.decision_function(rows, jnp.asarray(theta), self._one)
             return np.array(scores)[: len(X)]
+
+    def hessian(self, params: Any) -> NDArray[np.float64]:
+        """Return the Hessian, shape (p + 1, p + 1), float64; see `HessianKernels`."""
+        check_size(self._problem.n_features)
+        theta = self._twice_differentiable(params)
+        with jax.enable_x64(True):
+            gram = np.array(_gram(theta, self._data))
+        return finish(gram, self._problem.n_samples, self._objective)
+
+    def loss_gradient_hessian(self, params: Any) -> tuple[float, Params, NDArray[np.float64]]:
+        """Return objective, gradient and Hessian."""
+        return *self.loss_gradient(params), self.hessian(params)
+
+    def hessian_product(self, params: Any, vector: Any) -> Params:
+        """Return the Hessian at ``params`` times ``vector``."""
+        theta = self._twice_differentiable(params)
+        direction = pack(as_params(vector, self._problem))
+        with jax.enable_x64(True):
+            product = _hessian_product(
+                theta, direction, self._data, self._n, self._l2, self._fit_intercept
+            )
+            return unpack(np.asarray(product), self._problem.n_features)
+
+    def _twice_differentiable(self, params: Any) -> NDArray[Any]:
+        """Return theta, or refuse: the reproducible arithmetic has first derivatives only."""
+        if not self._fast:
+            raise no_reproducible_hessian()
+        return pack(as_params(params, self._problem))
 
     def run(
         self, rule: Rule, state: State, n_steps: int, batches: Batches | None
@@ -295,14 +466,21 @@ def _padded(rows: NDArray[Any], capacity: int) -> NDArray[Any]:
 
 
 class JaxBackend:
-    """JAX on the CPU, gradients by `jax.grad`."""
+    """JAX on the CPU, gradients by `jax.grad`.
+
+    Each kernel is compiled when a process first calls it. JAX keeps compiled code from process to
+    process where it is asked to, by the environment variables JAX_COMPILATION_CACHE_DIR (a
+    directory), JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 and
+    JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=0. They are JAX's own and hold for the whole process:
+    its cache cannot be switched on for some calls only, so this backend leaves that to the user.
+    """
 
     name = "jax"
     api_version = API_VERSION
 
     def capabilities(self) -> Capabilities:
         """Return what this backend covers."""
-        return Capabilities(reproducible=True)
+        return Capabilities(reproducible=True, narrow=True, hessian=True)
 
     def compile(
         self,

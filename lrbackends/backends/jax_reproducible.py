@@ -270,7 +270,8 @@ def with_ones(X: NDArray[Any]) -> NDArray[Any]:
 
 
 def layout(problem: Problem) -> Data:
-    """Bring X, sign and weight to the device, cut up."""
+    """Bring X, sign and weight to the device, X widened and cut up."""
+    problem = problem.widened()
     check_range(problem)
     parts = with_ones(problem.X), problem.sign, problem.exact_weight
     X, sign, weight = (cut(jnp.asarray(part)) for part in parts)
@@ -279,6 +280,7 @@ def layout(problem: Problem) -> Data:
 
 @jax.jit
 def decision_function(X: jax.Array, theta: jax.Array, one: jax.Array) -> jax.Array:
-    """Return the scores of rows that `with_ones` made."""
+    """Return the scores of rows that `with_ones` made, cut up or not."""
+    X = X.reshape(-1, X.shape[-1])
     filled = jnp.zeros(X.shape[-1], theta.dtype).at[: len(theta)].set(theta)
     return scores(filled, X, one.astype(theta.dtype))
