@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrbackends import diagnostics, solvers
-from lrbackends._stopping import EarlyStopping, Pace
+from lrbackends._stopping import EarlyStopping
 from lrbackends._validation import outside_frame
 from lrbackends.backends.protocol import (
-    Batches,
     Kernels,
     State,
     initial_state,
+    require,
     unpack,
 )
 from lrbackends.backends.registry import get_backend
@@ -26,7 +26,6 @@ from lrbackends.callbacks import TrainingProgress
 from lrbackends.errors import (
     CollinearityWarning,
     DivergenceError,
-    DivergenceWarning,
     SeparationWarning,
     UnsupportedError,
 )
@@ -70,17 +69,13 @@ class Run:
         with self._timed("import"):
             self.backend = get_backend(trainer.backend)
         with self._timed("data"):
+            if not self.backend.capabilities().narrow:
+                self.problem = self.problem.widened()
+                self.validation = self.validation and self.validation.widened()
             self.kernels = self._compile(self.problem, self.objective)
             self.validator = self._validator()
-            self.rule = solvers.UpdateRule(
-                trainer.solver,
-                self._learning_rate(),
-                trainer.momentum,
-                trainer.decay2,
-                trainer.epsilon,
-            )
-        n, b = self.problem.n_samples, trainer.batch_size
-        self.batch_size = b if b is not None and b < n else None
+        self.solver = trainer.solver
+        self.learning_rate = np.nan
         self.history: dict[str, list[float]] = {"loss": []}
         if self.validation is not None:
             self.history |= {"validation_loss": [], "validation_accuracy": []}
@@ -88,8 +83,7 @@ class Run:
         self.last_gradient_norm = np.nan
         self.rows_read = 0
         self.stopping = EarlyStopping(trainer.patience, trainer.min_delta)
-        self.pace = Pace((self.batch_size or n) * (self.problem.n_features + 1))
-        self.best: tuple[State, int] | None = None  # replaying so many steps from there is best
+        self.bound = np.nan
 
     # -- preparation
 
@@ -106,7 +100,8 @@ class Run:
         sample_weight: ArrayLike | None,
         validation_data: tuple[Any, Any] | None,
     ) -> tuple[Problem, Problem | None]:
-        whole = Problem(X, y, sample_weight, dtype=self.trainer.dtype)
+        n_threads = self.trainer.n_threads
+        whole = Problem(X, y, sample_weight, dtype=self.trainer.dtype, n_threads=n_threads)
         fraction = self.trainer.validation_fraction
         if validation_data is not None:
             if fraction is not None:
@@ -114,7 +109,9 @@ class Run:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError("validation_data must be a pair (X, y)")
             try:
-                held = Problem(*validation_data, dtype=whole.dtype, classes=whole.classes)
+                held = Problem(
+                    *validation_data, dtype=whole.dtype, classes=whole.classes, n_threads=n_threads
+                )
             except (TypeError, ValueError) as error:
                 raise type(error)(f"in validation_data: {error}") from None
             if held.n_features != whole.n_features:
@@ -148,26 +145,16 @@ class Run:
 
         The last bits of NumPy's exp and log1p depend on the processor.
         """
-        if self.validation is None or self.trainer.arithmetic != "reproducible":
+        if self.validation is None:
             return None
+        arithmetic = self.trainer.arithmetic
         try:
+            require(self.backend, self.validation, Objective(), arithmetic)
+            if arithmetic != "reproducible":
+                return None
             return self._compile(self.validation, Objective())
         except UnsupportedError as error:
             raise UnsupportedError(f"in the validation rows: {error}") from None
-
-    def _smoothness(self) -> float:
-        return solvers.smoothness(self.problem, self.objective, self.trainer.batch_size)
-
-    def _learning_rate(self) -> float:
-        if self.trainer.learning_rate is not None:
-            return float(self.trainer.learning_rate)
-        if self.trainer.solver == "adam":
-            return solvers.ADAM_RATE
-        curvature = self._smoothness()
-        if self.trainer.solver != "gd" and self.trainer.batch_size is not None:
-            # Each gradient's noise is followed for 1 / (1 - momentum) steps.
-            curvature /= 1.0 - self.trainer.momentum
-        return solvers.safe_rate(curvature)
 
     def _start(self) -> State:
         init, problem = self.trainer.init, self.problem
@@ -187,13 +174,6 @@ class Run:
         return initial_state(params)
 
     # -- stepping
-
-    def _steps(self, state: State, n_steps: int, batches: Batches | None) -> tuple[State, Any]:
-        """Run native steps, counting the rows that they read."""
-        self.rows_read += (
-            n_steps * self.problem.n_samples if batches is None else int(batches.sizes.sum())
-        )
-        return self.kernels.run(self.rule, state, n_steps, batches)
 
     def _params(self, state: State) -> Params:
         return unpack(state.theta, self.problem.n_features)
@@ -239,59 +219,6 @@ class Run:
         self.last_gradient_norm = float(norms[last])
         return last, status
 
-    def _batches_of(self, epoch: int) -> Batches:
-        assert self.batch_size is not None
-        return solvers.epoch_batches(
-            self.problem.n_samples, self.batch_size, self.seed, epoch, self.trainer.replacement
-        )
-
-    def _advance_all_rows(self, state: State, epoch: int) -> tuple[State, int, str]:
-        """Do a chunk of full-batch steps; return the state where it ended or was stopped.
-
-        A chunk records the objective *before* each step, so it tells about the epochs ``epoch`` to
-        ``epoch + n - 1``; at the very end one more step is done for its record alone.
-        """
-        left = self.trainer.epochs - epoch
-        n = 1 if self.validation is not None else max(1, min(self.pace.steps(), left))
-        began = time.perf_counter()
-        after, records = self._steps(state, n, None)
-        self.pace.took(time.perf_counter() - began, n)
-        last, status = self._observe(epoch, records, state)
-        if self.stopping.best_epoch >= epoch:
-            self.best = state, self.stopping.best_epoch - epoch
-        if status:
-            stopped = self._steps(state, last, None)[0] if last else state
-            return stopped, epoch + last, status
-        return (state, epoch, "completed") if left == 0 else (after, epoch + n, "")
-
-    def _advance_batches(self, state: State, epoch: int) -> tuple[State, int, str]:
-        """Look at the objective on all rows, then do one epoch of mini-batch steps."""
-        records = self._look(state, with_gradient=self.trainer.tol > 0)
-        _, status = self._observe(epoch, records, state)
-        if self.stopping.best_epoch == epoch:
-            self.best = state, 0
-        if status or epoch == self.trainer.epochs:
-            return state, epoch, status or "completed"
-        batches = self._batches_of(epoch)
-        start = 0
-        while start < len(batches.sizes):
-            stop = start + self.pace.steps()
-            some = Batches(batches.indices[start:stop], batches.sizes[start:stop])
-            began = time.perf_counter()
-            state, _ = self._steps(state, len(some.sizes), some)
-            self.pace.took(time.perf_counter() - began, len(some.sizes))
-            start = stop
-        return state, epoch + 1, ""
-
-    def _look(self, state: State, with_gradient: bool) -> NDArray[np.float64]:
-        """Return objective and gradient norm (NaN unless asked for) on all rows, shape (1, 2)."""
-        self.rows_read += self.problem.n_samples
-        params = self._params(state)
-        if not with_gradient:
-            return np.array([[self.kernels.loss(params), np.nan]])
-        loss, gradient = self.kernels.loss_gradient(params)
-        return np.array([[loss, max(np.abs(part).max() for part in gradient)]])
-
     def _notify(self, state: State, epoch: int, done: bool = False) -> bool:
         if not self.trainer.callbacks:
             return False
@@ -301,31 +228,52 @@ class Run:
         answers = [callback(progress) for callback in self.trainer.callbacks]
         return any(answers)
 
+    # -- what a kind of solver adds
+
+    def _warm_up(self, state: State) -> None:
+        """Compile what the run will use."""
+        raise NotImplementedError
+
+    def _advance(self, state: State, epoch: int) -> tuple[State, int, str]:
+        """Go on from ``state``; return where that led, after how many epochs, and the status."""
+        raise NotImplementedError
+
+    def _ended(self, state: State, epoch: int) -> str:
+        """Take in what is not recorded yet of the state that a callback stops at."""
+        raise NotImplementedError
+
+    def _best(self) -> State:
+        """Return the state of the lowest monitored loss."""
+        raise NotImplementedError
+
+    def _n_steps(self, epoch: int) -> int:
+        """Return the number of updates in so many epochs."""
+        return epoch
+
+    def _unmet(self, status: str, epoch: int) -> str:
+        """Return what to warn of where the goal was not reached."""
+        trainer = self.trainer
+        if status != "completed" or trainer.tol == 0:
+            return ""
+        return (
+            f"the gradient did not reach tol={trainer.tol:g} in {epoch} epochs; raise epochs or "
+            "tol, or standardise the columns"
+        )
+
     # -- the run
 
     def result(self) -> TrainingResult:
         """Train and return the result."""
         state = self._start()
         with self._timed("compile"):
-            empty = None
-            if self.batch_size is not None:
-                empty = Batches(
-                    np.zeros((0, self.batch_size), np.int64), np.zeros(0, dtype=np.int64)
-                )
-            self.kernels.run(self.rule, state, 0, empty)
-            if self.batch_size is not None or self.trainer.callbacks:
-                self.kernels.loss_gradient(self._params(state))
-            if self.validation is not None:
-                self.kernels.decision_function(self.validation.X, self._params(state))
-        advance = self._advance_all_rows if self.batch_size is None else self._advance_batches
+            self._warm_up(state)
         epoch, status = 0, ""
         with self._timed("run"):
             try:
                 while not status:
-                    state, epoch, status = advance(state, epoch)
+                    state, epoch, status = self._advance(state, epoch)
                     if not status and self._notify(state, epoch):
-                        records = self._look(state, with_gradient=True)
-                        status = self._observe(epoch, records, state)[1] or "callback"
+                        status = self._ended(state, epoch) or "callback"
             finally:
                 self._notify(state, epoch, done=True)
             final, final_epoch = self._chosen(state, epoch, status)
@@ -335,10 +283,9 @@ class Run:
         """Return the state to report: the best one where that was asked for, else the last."""
         best_epoch = self.stopping.best_epoch
         wanted = self.trainer.patience is not None or status == "diverged"
-        if not wanted or best_epoch == epoch or self.best is None:
+        if not wanted or best_epoch == epoch:
             return state, epoch
-        start, steps = self.best
-        return (self._steps(start, steps, None)[0] if steps else start), best_epoch
+        return self._best(), best_epoch
 
     def _finish(self, state: State, at: int, epoch: int, status: str) -> TrainingResult:
         trainer, params = self.trainer, self._params(state)
@@ -361,14 +308,11 @@ class Run:
                     "fit equally well: drop one or set l2 > 0",
                     CollinearityWarning,
                 )
-        if status == "completed" and trainer.tol > 0:
+        unmet = self._unmet(status, epoch)
+        if unmet:
             from sklearn.exceptions import ConvergenceWarning
 
-            self._warn(
-                f"the gradient did not reach tol={trainer.tol:g} in {epoch} epochs; raise epochs "
-                "or tol, or standardise the columns",
-                ConvergenceWarning,
-            )
+            self._warn(unmet, ConvergenceWarning)
         self.timings["total"] = time.perf_counter() - self._started
         result = TrainingResult(
             coef=params.coef,
@@ -376,35 +320,27 @@ class Run:
             classes=self.problem.classes,
             loss=loss,
             gradient_norm=self.last_gradient_norm if at == epoch else np.nan,
+            suboptimality=self.bound if at == epoch else np.nan,
             history={name: np.array(values) for name, values in self.history.items()},
             initial_loss=self.initial_loss,
             best_epoch=self.stopping.best_epoch,
             n_epochs=epoch,
-            n_steps=epoch * self._steps_per_epoch(),
+            n_steps=self._n_steps(epoch),
             n_passes=self.rows_read / self.problem.n_samples,
             status=status,
             reason=reason,
-            learning_rate=self.rule.rate,
+            learning_rate=self.learning_rate,
             random_state=self.seed,
             timings=self.timings,
             backend=self.backend.name,
-            solver=trainer.solver,
+            solver=self.solver,
             arithmetic=trainer.arithmetic,
             dtype=self.problem.dtype.name,
             state=state,
         )
         if status == "diverged":
             raise DivergenceError(f"{reason}; {self._largest_safe_step()}", result)
-        if trainer.learning_rate is not None and self._rose():
-            self._warn(
-                f"the loss rose with learning_rate={trainer.learning_rate:g}; "
-                + self._largest_safe_step(),
-                DivergenceWarning,
-            )
         return result
-
-    def _steps_per_epoch(self) -> int:
-        return 1 if self.batch_size is None else -(-self.problem.n_samples // self.batch_size)
 
     def _reason(self, status: str, epoch: int) -> str:
         trainer = self.trainer
@@ -422,17 +358,12 @@ class Run:
             ),
         }[status]
 
+    def _smoothness(self) -> float:
+        return solvers.smoothness(self.problem, self.objective, self.trainer.batch_size)
+
     def _largest_safe_step(self) -> str:
         rate = solvers.safe_rate(self._smoothness())
         return f"the largest safe learning_rate for these data is {rate:.6g} (1/L)"
-
-    def _rose(self) -> bool:
-        losses: NDArray[np.float64] = np.array([self.initial_loss, *self.history["loss"]])
-        ended_higher = bool(losses[-1] > losses[0])
-        # Only plain full-batch descent must never rise; a few rises may be rounding.
-        falling = self.trainer.solver == "gd" and self.batch_size is None
-        rises = np.diff(losses) > 1e-12 * np.abs(losses[:-1])
-        return ended_higher or (falling and int(rises.sum()) > 5)
 
     def _warn(self, message: str, category: type[Warning]) -> None:
         warnings.warn(message, category, stacklevel=outside_frame())

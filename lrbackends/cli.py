@@ -176,8 +176,15 @@ _quiet = click.option("--quiet", is_flag=True, help="Print warnings and errors o
 # Named as the fields of `Trainer`, with its defaults (a test compares them).
 _training = _all(
     click.option("--backend", default="numba", help="See the command `backends`."),
-    click.option("--solver", default="gd", help="gd, momentum, nesterov or adam."),
-    click.option("--epochs", type=int, default=1000, help="Passes over the rows."),
+    click.option(
+        "--solver",
+        default="gd",
+        help="gd, momentum, nesterov or adam; or to the optimum: lbfgs, newton, newton-cg, "
+        "sampled-newton, or auto, which chooses one of these four.",
+    ),
+    click.option(
+        "--epochs", type=int, default=1000, help="Passes over the rows; steps to the optimum."
+    ),
     click.option("--learning-rate", type=float, show_default="1/L, safe for the data; adam 0.001"),
     click.option("--l2", type=float, default=0.0, help="Squared penalty: adds l2/2 |w|^2."),
     click.option("--batch-size", type=int, show_default="all rows"),
@@ -191,6 +198,11 @@ _training = _all(
         "--min-delta", type=float, default=0.0, help="What counts as better, for patience."
     ),
     click.option("--tol", type=float, default=0.0, help="Stop at a gradient this small; 0: never."),
+    click.option(
+        "--gap",
+        type=float,
+        help="Stop when the loss is certified to be that close to its minimum, relatively.",
+    ),
     click.option(
         "--validation-fraction",
         type=float,
@@ -255,7 +267,7 @@ def compare(json: Path | None, markdown: Path | None, picture: Path | None, **op
     from lrbackends.report.tables import WIDTH
 
     dataset, _ = _dataset(**_taken(options, _DATA))
-    has_test = len(dataset.X_test) > 0
+    has_test = len(dataset.y_test) > 0
     with _counter("processes") as progress:
         comparison = run(
             dataset.X_train,
@@ -366,7 +378,7 @@ def train(
         watching.append(curve)
         # Rows only looked at: without patience they cannot influence the model.
         if trainer.patience is None and trainer.validation_fraction is None:
-            held_out = (dataset.X_test, dataset.y_test) if len(dataset.X_test) else None
+            held_out = (dataset.X_test, dataset.y_test) if len(dataset.y_test) else None
     if not quiet:
         _print(_summary(dataset))
     result = trainer.fit(dataset.X_train, dataset.y_train, validation_data=held_out)
@@ -492,8 +504,8 @@ def _summary(dataset: Dataset) -> str:
     if dataset.image_shape is not None:
         shape = " ({} x {} pixels)".format(*dataset.image_shape)
     return (
-        f"{dataset.name}: {dataset.description}. {len(dataset.X_train):,} training rows "
-        f"({shares}), {len(dataset.X_test):,} test rows, {dataset.X_train.shape[1]:,} "
+        f"{dataset.name}: {dataset.description}. {len(dataset.y_train):,} training rows "
+        f"({shares}), {len(dataset.y_test):,} test rows, {dataset.X_train.shape[1]:,} "
         f"features{shape}."
     )
 
@@ -503,6 +515,7 @@ def _outcome(dataset: Dataset, trainer: Trainer, result: TrainingResult) -> list
 
     from lrbackends._units import seconds
     from lrbackends.report.tables import table
+    from lrbackends.solvers import FIRST_ORDER
     from lrbackends.trainer import Trainer
 
     # No epochs give the start; NumPy has nothing to compile for it.
@@ -522,23 +535,26 @@ def _outcome(dataset: Dataset, trainer: Trainer, result: TrainingResult) -> list
         ("training", dataset.X_train, dataset.y_train),
         ("test", dataset.X_test, dataset.y_test),
     ):
-        if len(X):
+        if len(y):
             shares = (f"{np.mean(model.predict(X) == y):.4f}" for model in (start, result))
             rows.append((f"{part} accuracy", *shares))
     timings = ", ".join(
         f"{name} {seconds(value)}" for name, value in result.timings.items() if name != "total"
     )
-    batches = "full batch"
+    how = "full batch"
     if trainer.batch_size is not None and result.n_steps > result.n_epochs:
-        batches = f"batches of {trainer.batch_size}"
+        how = f"batches of {trainer.batch_size}"
+    if np.isfinite(result.learning_rate):
+        how += f", learning rate {result.learning_rate:.6g}"
     # The warning has said how the classes are separated.
     reason = "see the warning" if result.status == "separated" else result.reason
     best = f"; best after {result.best_epoch:,}" if trainer.patience is not None else ""
+    unit = "epochs" if trainer.solver in FIRST_ORDER else "steps"
     return [
         table(("", "before", "after"), rows),
-        f"{result.status.replace('_', ' ')} after {result.n_epochs:,} epochs: {reason}{best}",
-        f"{result.solver} on {result.backend}, {batches}, learning rate "
-        f"{result.learning_rate:.6g}, {result.dtype}, seed {result.random_state}",
+        f"{result.status.replace('_', ' ')} after {result.n_epochs:,} {unit}: {reason}{best}",
+        f"{result.solver} on {result.backend}, {how}, {result.n_passes:,.4g} passes, "
+        f"{result.dtype}, seed {result.random_state}",
         f"time: {timings}; {seconds(result.timings['total'])} in all",
     ]
 
@@ -560,7 +576,7 @@ def backends() -> None:
             except BackendUnavailableError as error:
                 reasons.append(str(error))
                 continue
-            extras = ("reproducible", "sparse", "multinomial", "l1", "hessian")
+            extras = ("reproducible", "sparse", "narrow", "hessian", "multinomial", "l1")
             rows.append(
                 (
                     name,

@@ -10,12 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lrbackends import solvers
-from lrbackends._run import Run
+from lrbackends._first_order import FirstOrderRun
 from lrbackends._validation import check_choice, check_dtype, check_number
-from lrbackends.backends.protocol import (
-    ARITHMETICS,
-    Backend,
-)
+from lrbackends.backends.protocol import ARITHMETICS, Backend
 from lrbackends.callbacks import Callback
 from lrbackends.objective import Objective
 from lrbackends.result import TrainingResult
@@ -25,17 +22,20 @@ INITS = ("zeros", "normal")
 
 @dataclass(frozen=True)
 class Trainer:
-    """Train a two-class logistic regression by a first-order solver on any backend.
+    """Train a two-class logistic regression on any backend.
 
     Minimises the weighted mean log-loss + ``(l2/2) |w|^2``; the intercept is not penalised. Every
-    backend does the same steps on the same mini-batches and is stopped by the same rules.
+    backend does the same steps on the same rows and is stopped by the same rules.
 
     Parameters
     ----------
     backend : str or Backend, default "numba"
         A name from `available_backends`, or a backend object.
-    solver : {"gd", "momentum", "nesterov", "adam"}, default "gd"
-        The update rule.
+    solver : str, default "gd"
+        An update rule: "gd", "momentum", "nesterov" or "adam". Or a solver that seeks the optimum:
+        "lbfgs"; "newton" (the whole Hessian); "newton-cg" (Hessian products, for many features);
+        "sampled-newton" (few passes where there are many more rows than features); "auto" chooses
+        one of these four by `solvers.choose`.
     l2, l1 : float, default 0
         Penalties, >= 0. No backend covers ``l1`` yet.
     fit_intercept : bool, default True
@@ -46,7 +46,8 @@ class Trainer:
         Default: 1/L, with L the smoothness of the objective (see `solvers.smoothness`); 0.001 for
         adam, whose steps do not scale with the gradient.
     epochs : int, default 1000
-        Passes over the rows; without mini-batches also the number of steps.
+        Passes over the rows; without mini-batches also the number of steps. For a solver that seeks
+        the optimum: its most steps.
     batch_size : int, optional
         Rows in a mini-batch. Default: all.
     replacement : bool, default False
@@ -57,6 +58,10 @@ class Trainer:
     min_delta : float, default 0
     tol : float, default 0
         Stop when no entry of the gradient over all rows exceeds it; 0 never stops.
+    gap : float, optional
+        Stop when (F - F*) / F*, the relative distance of the objective from its minimum, is
+        certified to be at most that. For solvers that seek the optimum; without ``gap`` and ``tol``
+        they go on until rounding hides any further decrease.
     validation_fraction : float, optional
         Set aside this share of the rows, in (0, 1), for validation: stratified, seeded.
     arithmetic : {"fast", "reproducible"}, default "fast"
@@ -96,6 +101,7 @@ class Trainer:
     patience: int | None = None
     min_delta: float = 0.0
     tol: float = 0.0
+    gap: float | None = None
     validation_fraction: float | None = None
     arithmetic: str = "fast"
     dtype: str | None = None
@@ -108,7 +114,7 @@ class Trainer:
     callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
-        check_choice("solver", self.solver, solvers.FIRST_ORDER)
+        check_choice("solver", self.solver, solvers.SOLVERS)
         check_choice("arithmetic", self.arithmetic, ARITHMETICS)
         if isinstance(self.init, str):
             check_choice("init", self.init, INITS)
@@ -129,6 +135,13 @@ class Trainer:
         check_number("decay2", self.decay2, high=1.0, open_high=True)
         check_number("epsilon", self.epsilon, open_low=True)
         check_number("init_scale", self.init_scale)
+        if self.gap is not None:
+            check_number("gap", self.gap, open_low=True)
+            if self.solver in solvers.FIRST_ORDER:
+                raise ValueError(
+                    f"gap={self.gap:g} needs a solver that certifies it: choose from "
+                    f"{', '.join(solvers.OPTIMUM)} or auto; solver={self.solver!r} takes tol"
+                )
         if self.learning_rate is not None:
             check_number("learning_rate", self.learning_rate, open_low=True)
         if self.validation_fraction is not None:
@@ -173,4 +186,8 @@ class Trainer:
         DivergenceError
             The loss exploded; the best parameters are in its ``result``.
         """
-        return Run(self, X, y, sample_weight, validation_data).result()
+        if self.solver in solvers.FIRST_ORDER:
+            return FirstOrderRun(self, X, y, sample_weight, validation_data).result()
+        from lrbackends._optimum import OptimumRun  # brings SciPy's linear algebra
+
+        return OptimumRun(self, X, y, sample_weight, validation_data).result()

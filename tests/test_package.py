@@ -23,11 +23,14 @@ MODULES = {
 
 # Each room may import from itself and from those above it.
 ROOMS = (
-    ("errors", "_validation", "_blas", "_units"),
+    ("errors", "_validation", "_csr", "_blas", "_units"),
     ("problem", "objective"),
     ("backends",),
     ("solvers",),
-    ("trainer", "_run", "_stopping", "result", "callbacks", "diagnostics"),
+    (
+        *("trainer", "_run", "_first_order", "_optimum", "_stopping"),
+        *("result", "callbacks", "diagnostics"),
+    ),
     ("datasets", "_files", "model_file"),
     ("equivalence", "benchmarking"),
     ("report",),

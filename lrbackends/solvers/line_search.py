@@ -1,0 +1,111 @@
+"""One step along a direction: the full step where it serves, else the exact minimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lrbackends.objective import sigmoid
+from lrbackends.solvers.oracle import Oracle, Point, Vector
+
+_DECREASE = 1e-4  # share of the promised decrease that a step must bring (Armijo)
+_FLAT = 0.9  # share of the slope that may be left (Wolfe)
+_FLATTER = 0.5  # share of the slope that may be left where the objective is down to rounding
+_STEPS = 60
+_TOLERANCE = 1e-3
+
+
+def step_along(
+    oracle: Oracle,
+    point: Point,
+    direction: Vector,
+    evaluate: Callable[[Vector], Point],
+    *,
+    exact: bool = False,
+    curvature: bool = False,
+) -> Point | None:
+    """Return the next point, or None where rounding hides any further decrease.
+
+    Parameters
+    ----------
+    oracle, point : Oracle, Point
+        Where the step starts.
+    direction : ndarray of shape (size,)
+        A direction of descent.
+    evaluate : callable
+        `Oracle.at` or `Oracle.curved_at`.
+    exact : bool
+        Go to the minimiser along the direction at once.
+    curvature : bool
+        The slope at the end must have fallen too, as quasi-Newton updates need.
+    """
+    slope = float(point.gradient @ direction)
+    if not slope < 0:
+        return None
+    noise = 8 * float(np.finfo(oracle.problem.dtype).eps) * abs(point.loss)
+    if not exact or -slope < noise:
+        trial = evaluate(point.theta + direction)
+        if -slope < noise:
+            return _flattened(oracle, point, direction, trial, evaluate, noise)
+        lower = trial.loss <= point.loss + _DECREASE * slope
+        if lower and (not curvature or float(trial.gradient @ direction) >= _FLAT * slope):
+            return trial
+    trial = evaluate(point.theta + minimiser_along(oracle, point, direction) * direction)
+    return trial if trial.loss < point.loss else None
+
+
+def _flattened(
+    oracle: Oracle,
+    point: Point,
+    direction: Vector,
+    trial: Point,
+    evaluate: Callable[[Vector], Point],
+    noise: float,
+) -> Point | None:
+    """Return a point of less slope where the objective cannot tell any more, or None.
+
+    The slopes can, until they are rounding, too: after the full step a secant step is tried.
+    """
+    if (np.abs(point.gradient) <= oracle.gradient_noise(point)).all():
+        return None
+    slope, left = (float(at.gradient @ direction) for at in (point, trial))
+    if abs(left) > _FLATTER * -slope and left > slope:
+        trial = evaluate(point.theta + slope / (slope - left) * direction)
+        left = float(trial.gradient @ direction)
+    flatter = abs(left) <= _FLATTER * -slope
+    return trial if flatter and trial.loss <= point.loss + noise else None
+
+
+def minimiser_along(oracle: Oracle, point: Point, direction: Vector) -> float:
+    """Return t > 0 that minimises the objective at theta + t direction.
+
+    Two passes give both margins; then the search is one-dimensional.
+    """
+    return _minimiser(
+        oracle.margins(point.theta),
+        oracle.margins(direction),
+        oracle.problem.exact_weight / oracle.problem.n_samples,
+        float(oracle.penalty @ (point.theta * direction)),
+        float(oracle.penalty @ (direction * direction)),
+    )
+
+
+def _minimiser(m: Vector, u: Vector, weight: Vector, slope: float, curvature: float) -> float:
+    """Minimise the weighted log-loss of margins m + t u plus slope t + curvature t^2 / 2, t > 0.
+
+    Newton's method on the derivative, which rises with t, inside a bracket.
+    """
+    low, high, t = 0.0, np.inf, 1.0
+    initial = abs(float(weight @ (sigmoid(m) * u)) + slope)
+    for _ in range(_STEPS):
+        a = sigmoid(m + t * u)
+        first = float(weight @ (a * u)) + slope + curvature * t
+        second = float(weight @ (a * (1 - a) * (u * u))) + curvature
+        if abs(first) <= _TOLERANCE * initial:
+            break
+        low, high = (low, t) if first > 0 else (t, high)
+        t = t - first / second if second > 0 else np.inf
+        if not low < t < high:
+            t = 2 * low if high == np.inf else (low + high) / 2
+    return t

@@ -1,0 +1,99 @@
+"""Samples of rows whose Hessian stands for that of all rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrbackends.objective import sigmoid
+from lrbackends.problem import Problem
+from lrbackends.solvers.certificate import Certificate, share_of
+from lrbackends.solvers.cholesky import lifted
+from lrbackends.solvers.lbfgs import Solve
+from lrbackends.solvers.oracle import Oracle, Point, Vector
+
+_SHRINKAGE = 0.4  # times parameters per row: share of the diagonal that a sampled Hessian lacks
+
+
+_MOST = 0.7  # of all curvature
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some rows, evaluated at one place.
+
+    Attributes
+    ----------
+    rows : Oracle
+    anchor : Point
+        Where their Hessian was taken.
+    share : float
+        What `Certificate` asks for: their mean curvature times ``share`` is below that of all rows.
+    scale : float
+        Their mean curvature times ``scale`` estimates that of all rows.
+    """
+
+    rows: Oracle
+    anchor: Point
+    share: float
+    scale: float = 1.0
+
+    @property
+    def certificate(self) -> Certificate:
+        """A bound on F - F* for all rows."""
+        return Certificate(self.rows, self.anchor, self.share)
+
+    @property
+    def metric(self) -> Solve:
+        """Multiplication by the inverse of the estimated Hessian.
+
+        Few rows per parameter know nothing of some directions: the diagonal is raised.
+        """
+        assert self.anchor.hessian is not None
+        hessian = self.scale * self.anchor.hessian
+        hessian.ravel()[:: len(hessian) + 1] += (1.0 - self.scale) * self.rows.penalty
+        return lifted(hessian, _SHRINKAGE * self.rows.size / self.rows.problem.n_samples).solve
+
+
+def draw(
+    problem: Problem, count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Draw about ``count`` rows, as many of each class as there are, in random order.
+
+    Returns row numbers and the weights that make their mean an unbiased estimate of the whole: rows
+    of a rare class are all there, and count less.
+    """
+    members = [np.flatnonzero(problem.y == k) for k in (0, 1)]
+    scarce = min(map(len, members))
+    rows, weights = [], []
+    for member in members:
+        taken = min(len(member), max(count // 2, count - scarce))
+        rows.append(member[rng.choice(len(member), taken, replace=False, shuffle=False)])
+        weights.append(np.full(taken, len(member) / taken))
+    order = rng.permutation(sum(map(len, rows)))
+    chosen = np.concatenate(rows)[order]
+    return chosen, np.concatenate(weights)[order] * problem.exact_weight[chosen]
+
+
+def sampled_at(oracle: Oracle, theta: Vector, count: int, rng: np.random.Generator) -> Sample:
+    """Take the Hessian of about ``count`` rows at ``theta``.
+
+    The rows of most curvature, weight a (1 - a), where these hold most of it, as they do where the
+    model is sure of the others; else random ones. One pass finds out.
+    """
+    weight = oracle.problem.exact_weight
+    a = sigmoid(oracle.margins(theta))
+    curvature = weight * a * (1 - a)
+    rows = np.sort(np.argpartition(curvature, -count)[-count:])
+    held = float(curvature[rows].sum() / curvature.sum())
+    if held >= _MOST:
+        part = oracle.sampled(rows, weight[rows])
+        share = float(weight[rows].sum()) / oracle.problem.n_samples
+        return Sample(part, part.curved_at(theta), share, share / held)
+    rows, weights = draw(oracle.problem, count, rng)
+    order = np.argsort(rows)
+    part = oracle.sampled(rows[order], weights[order])
+    share = share_of(oracle.problem, rows[order], part.problem)
+    return Sample(part, part.curved_at(theta), share)
