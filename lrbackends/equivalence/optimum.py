@@ -13,6 +13,7 @@ from lrbackends.equivalence.plan import Job, Plan, per_backend
 from lrbackends.equivalence.problems import Setting
 from lrbackends.errors import DivergenceError
 from lrbackends.objective import Params, reference_loss_gradient
+from lrbackends.solvers import OPTIMUM
 from lrbackends.trainer import Trainer
 
 NAME = "optimum"
@@ -50,14 +51,27 @@ def measure(plan: Plan, backend: Backend) -> Iterable[Evidence]:
 
 
 def _on(plan: Plan, backend: Backend, setting: Setting) -> Iterator[Evidence]:
+    for solver in _solvers(plan, backend):
+        yield from _by(solver, plan, backend, setting)
+
+
+def _solvers(plan: Plan, backend: Backend) -> tuple[str, ...]:
+    """Return an update rule and every solver that the backend has the kernels for."""
+    if plan.arithmetic == "reproducible":
+        return ("nesterov",)
+    return ("nesterov", *(OPTIMUM if backend.capabilities().hessian else ("lbfgs",)))
+
+
+def _by(solver: str, plan: Plan, backend: Backend, setting: Setting) -> Iterator[Evidence]:
     problem = setting.problem
     trainer = Trainer(
         backend,
-        "nesterov",
+        solver,
         l2=setting.objective.l2,
         tol=_TOL,
         epochs=_EPOCHS,
         arithmetic=plan.arithmetic,
+        random_state=0,
     )
     try:
         result = trainer.fit(problem.X, problem.y, problem.sample_weight)
@@ -68,9 +82,9 @@ def _on(plan: Plan, backend: Backend, setting: Setting) -> Iterator[Evidence]:
         reference_loss_gradient(problem, setting.objective, params)[0]
         for params in (result.params, best)
     )
-    note = f"against scikit-learn; nesterov, {result.n_steps:,} steps: {result.reason}"
+    note = f"against scikit-learn; {solver}, {result.n_steps:,} steps: {result.reason}"
     for figure, value, limit in (
-        ("objective, relative", float(abs(ours - theirs) / theirs), _OBJECTIVE_LIMIT),
-        ("relative norm", relative_norm(pack(result.params), pack(best)), _PARAMS_LIMIT),
+        (f"{solver}: objective, relative", float(abs(ours - theirs) / theirs), _OBJECTIVE_LIMIT),
+        (f"{solver}: relative norm", relative_norm(pack(result.params), pack(best)), _PARAMS_LIMIT),
     ):
         yield Evidence(NAME, backend.name, setting.name, figure, value, limit, note)

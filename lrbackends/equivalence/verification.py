@@ -17,6 +17,7 @@ from lrbackends.equivalence import (
     elementary,
     environments,
     gradient,
+    hessian,
     optimum,
     problems,
     purity,
@@ -29,7 +30,7 @@ from lrbackends.errors import LrbackendsWarning
 from lrbackends.objective import Objective
 
 _CHECKS: dict[str, Check] = {
-    check.NAME: check.jobs for check in (gradient, elementary, purity, trajectory, optimum)
+    check.NAME: check.jobs for check in (gradient, hessian, elementary, purity, trajectory, optimum)
 }
 CHECKS = tuple(_CHECKS)
 # The fast arithmetic promises no bits from one environment to another.
@@ -56,8 +57,8 @@ def verify(
     steps : int, default 10,000
         Full-batch steps of gradient descent in the check "trajectory"; its other runs do a tenth.
     checks : names, optional
-        "gradient", "elementary", "purity", "trajectory", "optimum" (these are `CHECKS`) and, of the
-        reproducible arithmetic, "environment". Default: all.
+        "gradient", "hessian", "elementary", "purity", "trajectory", "optimum" (these are `CHECKS`)
+        and, of the reproducible arithmetic, "environment". Default: all.
     progress : callable, optional
         Called with (jobs done, jobs in all, what comes next), at the end with "".
 

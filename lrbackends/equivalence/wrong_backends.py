@@ -19,7 +19,7 @@ from lrbackends.backends.protocol import (
     Batches,
     Capabilities,
     Coefficients,
-    Kernels,
+    HessianKernels,
     Rule,
     State,
     pack,
@@ -63,7 +63,7 @@ class RightKernels:
 
     def __init__(self, problem: Problem, objective: Objective, n_threads: int | None) -> None:
         self.problem, self.objective, self.n_threads = problem, objective, n_threads
-        self.right: Kernels = NumpyBackend().compile(*self.misread(problem, objective))
+        self.right: HessianKernels = NumpyBackend().compile(*self.misread(problem, objective))
 
     def misread(self, problem: Problem, objective: Objective) -> tuple[Problem, Objective]:
         """Return what is compiled."""
@@ -89,6 +89,18 @@ class RightKernels:
         theta = pack(as_params(params, self.problem))
         used = self.gradient(Right(pack(gradient), theta, None))
         return loss, unpack(used, self.problem.n_features)
+
+    def hessian(self, params: Any) -> NDArray[np.float64]:
+        """See `HessianKernels`."""
+        return self.right.hessian(params)
+
+    def loss_gradient_hessian(self, params: Any) -> tuple[float, Params, NDArray[np.float64]]:
+        """See `HessianKernels`."""
+        return *self.loss_gradient(params), self.hessian(params)
+
+    def hessian_product(self, params: Any, vector: Any) -> Params:
+        """See `HessianKernels`."""
+        return self.right.hessian_product(params, vector)
 
     def decision_function(self, X: NDArray[Any], params: Any) -> NDArray[Any]:
         """See `Kernels`."""
@@ -130,7 +142,7 @@ class WrongBackend:
 
     def capabilities(self) -> Capabilities:
         """Return what this backend claims to cover."""
-        return Capabilities(threads=True)
+        return Capabilities(threads=True, hessian=True)
 
     def compile(
         self,
@@ -276,6 +288,48 @@ class _ScoresWithoutIntercept(RightKernels):
     def decision_function(self, X: NDArray[Any], params: Any) -> NDArray[Any]:
         coef, intercept = as_params(params, self.problem)
         return super().decision_function(X, Params(coef, 0 * intercept))
+
+
+# -- second derivatives are wrong
+
+
+@_wrong("hessian-unpenalised", "hessian")
+class _HessianUnpenalised(RightKernels):
+    """The penalty adds nothing to the Hessian."""
+
+    def hessian(self, params: Any) -> NDArray[np.float64]:
+        hessian = super().hessian(params)
+        hessian[np.diag_indices(self.problem.n_features)] -= self.objective.l2
+        return hessian
+
+
+@_wrong("flat-at-origin", "hessian")
+class _FlatAtOrigin(RightKernels):
+    """Samples of margin 0 have no curvature, as automatic differentiation through |m| finds."""
+
+    def hessian(self, params: Any) -> NDArray[np.float64]:
+        hessian = super().hessian(params)
+        return hessian if pack(as_params(params, self.problem)).any() else 0 * hessian
+
+
+@_wrong("curvature-kept", "hessian")
+class _CurvatureKept(RightKernels):
+    """Products go on with the curvature of the first parameters that they were asked for."""
+
+    first: Any = None
+
+    def hessian_product(self, params: Any, vector: Any) -> Params:
+        self.first = params if self.first is None else self.first
+        return super().hessian_product(self.first, vector)
+
+
+@_wrong("unscaled-product", "hessian")
+class _UnscaledProduct(RightKernels):
+    """Products with the Hessian are sums over the rows, not means."""
+
+    def hessian_product(self, params: Any, vector: Any) -> Params:
+        product = super().hessian_product(params, vector)
+        return Params(*(part * part.dtype.type(self.problem.n_samples) for part in product))
 
 
 # -- the numbers are right until one looks closely
