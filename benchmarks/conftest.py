@@ -27,13 +27,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--smoke", action="store_true", help="few rounds, smallest sizes: only that it runs"
     )
+    parser.addoption(
+        "--slow", action="store_true", help="also what takes long; see benchmarks/README.md"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: only with --slow")
     if config.getoption("--smoke"):
         config.option.benchmark_min_rounds = 2
         config.option.benchmark_max_time = 0.02
         config.option.benchmark_min_time = 1e-6
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
