@@ -11,7 +11,7 @@ from lrbackends.solvers.line_search import step_along
 from lrbackends.solvers.oracle import Oracle, Vector
 
 # Below this many rows a search along the margins costs less than the Hessians that it saves.
-_SEARCHED_ROWS = 20_000
+_SEARCHED_ROWS = 5_000
 _FAR = 1e-3  # a promised decrease, relative to the objective, that is worth a search
 
 

@@ -13,9 +13,9 @@ from lrbackends.solvers.newton import newton
 from lrbackends.solvers.oracle import Oracle, Point, Vector
 from lrbackends.solvers.samples import Sample, draw, sampled_at
 
-_GROWTH = 8  # each sample is that many times the one before
-_SMALLEST = 10  # rows per parameter in the first, at least
-_ROWS = 20  # rows per parameter in the last, at least
+_GROWTH = 8  # each sample is at most that many times the one before
+_SMALLEST = 20  # rows per parameter in the first
+_ROWS = 40  # rows per parameter in the last, at least
 _BELOW_ERROR = 0.1  # the sampling error of F - F* is about size / (2 rows)
 # Where so many passes leave more than this share of F - F* each, the metric is wrong.
 _PATIENCE = 3
@@ -30,7 +30,7 @@ def sample_size(n_samples: int, size: int) -> int:
     """Return how many rows the last sample should have.
 
     A sixteenth of all rows, so that its Hessians cost about as much as one gradient of all rows,
-    but at least 20 rows per parameter. Where that is more than half of all rows, four rows per
+    but at least 40 rows per parameter. Where that is more than half of all rows, four rows per
     parameter.
     """
     count = int(max(_ROWS * size, n_samples / 16))
@@ -90,16 +90,18 @@ def _slow(promised: list[float]) -> bool:
 
 def _grown(oracle: Oracle, theta: Vector, count: int, rng: np.random.Generator) -> Sample:
     """Solve growing random samples, and return the last one where it was solved."""
-    rows, weights = draw(oracle.problem, count, rng)
-    counts = [len(rows)]
-    while counts[0] // _GROWTH >= _SMALLEST * oracle.size:
-        counts.insert(0, counts[0] // _GROWTH)
-    for some in counts:
-        order = np.argsort(rows[:some])
-        part = oracle.sampled(rows[order], weights[order])
+    for some in _sizes(_SMALLEST * oracle.size, count):
+        rows, weights = draw(oracle.problem, some, rng)
+        part = oracle.sampled(rows, weights)
         anchor = _minimised(part, theta)
         theta = anchor.theta
-    return Sample(part, anchor, share_of(oracle.problem, rows[order], part.problem))
+    return Sample(part, anchor, share_of(oracle.problem, rows, part.problem))
+
+
+def _sizes(first: int, last: int) -> list[int]:
+    """Return sizes that grow from one to the other by equal factors, none above `_GROWTH`."""
+    steps = int(np.ceil(np.log(max(last / first, 1.0)) / np.log(_GROWTH)))
+    return [*np.geomspace(first, last, steps + 1).astype(int)[:-1].tolist(), last]
 
 
 def _minimised(part: Oracle, theta: Vector) -> Point:

@@ -18,6 +18,9 @@ _SHRINKAGE = 0.4  # times parameters per row: share of the diagonal that a sampl
 
 
 _MOST = 0.7  # of all curvature
+_RARE = 0.2  # a class of a smaller share is rare
+
+Rows = tuple[NDArray[np.intp], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -57,24 +60,28 @@ class Sample:
         return lifted(hessian, _SHRINKAGE * self.rows.size / self.rows.problem.n_samples).solve
 
 
-def draw(
-    problem: Problem, count: int, rng: np.random.Generator
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Draw about ``count`` rows, as many of each class as there are, in random order.
+def draw(problem: Problem, count: int, rng: np.random.Generator) -> Rows:
+    """Draw at most ``count`` rows: random ones, where a class is rare as many of it as there are.
 
-    Returns row numbers and the weights that make their mean an unbiased estimate of the whole: rows
-    of a rare class are all there, and count less.
+    Returns sorted row numbers and the weights that make their mean an unbiased estimate of the
+    whole.
     """
-    members = [np.flatnonzero(problem.y == k) for k in (0, 1)]
-    scarce = min(map(len, members))
-    rows, weights = [], []
-    for member in members:
+    n = problem.n_samples
+    positive = int(problem.y.sum())
+    scarce = min(positive, n - positive)
+    if scarce >= _RARE * n:
+        rows = np.sort(rng.integers(n, size=count))
+        rows = rows[np.diff(rows, prepend=-1) > 0]  # rows drawn twice are few, and dropped
+        return rows, problem.exact_weight[rows]
+    parts, weights = [], []
+    for k in (0, 1):
+        member = np.flatnonzero(problem.y == k)
         taken = min(len(member), max(count // 2, count - scarce))
-        rows.append(member[rng.choice(len(member), taken, replace=False, shuffle=False)])
+        parts.append(member[rng.choice(len(member), taken, replace=False, shuffle=False)])
         weights.append(np.full(taken, len(member) / taken))
-    order = rng.permutation(sum(map(len, rows)))
-    chosen = np.concatenate(rows)[order]
-    return chosen, np.concatenate(weights)[order] * problem.exact_weight[chosen]
+    order = np.argsort(rows := np.concatenate(parts))
+    rows = rows[order]
+    return rows, np.concatenate(weights)[order] * problem.exact_weight[rows]
 
 
 def sampled_at(oracle: Oracle, theta: Vector, count: int, rng: np.random.Generator) -> Sample:
@@ -93,7 +100,5 @@ def sampled_at(oracle: Oracle, theta: Vector, count: int, rng: np.random.Generat
         share = float(weight[rows].sum()) / oracle.problem.n_samples
         return Sample(part, part.curved_at(theta), share, share / held)
     rows, weights = draw(oracle.problem, count, rng)
-    order = np.argsort(rows)
-    part = oracle.sampled(rows[order], weights[order])
-    share = share_of(oracle.problem, rows[order], part.problem)
-    return Sample(part, part.curved_at(theta), share)
+    part = oracle.sampled(rows, weights)
+    return Sample(part, part.curved_at(theta), share_of(oracle.problem, rows, part.problem))
