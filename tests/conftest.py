@@ -24,6 +24,14 @@ class Data(NamedTuple):
     y: np.ndarray
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep compiled kernels of this session, and of processes that it starts, out of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.mktemp("numba")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def backend_names() -> tuple[str, ...]:
     return BACKENDS

@@ -6,11 +6,12 @@ order written. Rows come in blocks so that exponentials run in vector lanes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from lrbackends.backends._numba_jit import entry, jit
 from lrbackends.backends._reproducible import (
     EXP_COEFFICIENTS,
     FEATURE_LANES,
@@ -28,10 +29,10 @@ _BLOCK = LOSS_LANES  # rows
 _P1, _P2, _P3, _P4, _P5 = EXP_COEFFICIENTS
 
 
-@njit(nogil=True, inline="always")
-def _exp_of_minus(x: float) -> Any:
-    """Return exp(-x) for x >= 0."""
-    x = -min(x, LARGEST_EXPONENT)
+@jit(inline="always")
+def exp_of_minus(x: float, largest: float) -> Any:
+    """Return exp(-x) for x >= 0, and exp(-largest) beyond ``largest``, which is 708 at most."""
+    x = -min(x, largest)
     k = np.rint(x * INVERSE_LN2)
     high = x - k * LN2_HIGH
     low = k * LN2_LOW
@@ -42,8 +43,8 @@ def _exp_of_minus(x: float) -> Any:
     return y * np.int64((np.int64(k) + 1023) << 52).view(np.float64)  # times 2^k
 
 
-@njit(nogil=True, inline="always")
-def _log_of_one_plus(e: float) -> float:
+@jit(inline="always")
+def log_of_one_plus(e: float) -> Any:
     """Return log(1 + e) for 0 <= e <= 1."""
     s = e / (2.0 + e)
     t = s * s
@@ -53,7 +54,7 @@ def _log_of_one_plus(e: float) -> float:
     return 2.0 * s + (s * t) * q
 
 
-@njit(nogil=True)
+@jit()
 def _halve(lanes: Any, count: int) -> None:
     """Add the last axis's lanes (a power of two) by halving, in place; the sum is in lane 0."""
     half = lanes.shape[1] // 2
@@ -64,7 +65,7 @@ def _halve(lanes: Any, count: int) -> None:
         half //= 2
 
 
-@njit(nogil=True)
+@jit()
 def _scores(X: Any, theta: Any, rows: Any, count: int, lanes: Any) -> None:
     """Leave the scores of X[rows[:count]] in lane 0: features in lanes, the lanes halved."""
     p = X.shape[1]
@@ -82,7 +83,7 @@ def _scores(X: Any, theta: Any, rows: Any, count: int, lanes: Any) -> None:
     _halve(lanes, count)
 
 
-@njit(nogil=True)
+@partial(entry, allocates=True)
 def scores(X: Any, theta: Any, z: Any) -> None:
     """Write the scores of all rows of X to ``z``."""
     lanes, rows = np.empty((_BLOCK, FEATURE_LANES), X.dtype), np.empty(_BLOCK, np.int64)
@@ -95,7 +96,7 @@ def scores(X: Any, theta: Any, z: Any) -> None:
             z[start + s] = lanes[s, 0]
 
 
-@njit(nogil=True)
+@partial(entry, allocates=True)
 def accumulate(
     X: Any,
     sign: Any,
@@ -126,9 +127,9 @@ def accumulate(
         for s in range(count):
             i = rows[s]
             m = np.float64(sign[i] * lanes[s, 0])
-            e = _exp_of_minus(abs(m))
+            e = exp_of_minus(abs(m), LARGEST_EXPONENT)
             a = (1.0 if m >= 0 else e) / (1.0 + e)
-            losses[s] = weight[i] * (max(m, 0.0) + _log_of_one_plus(e))
+            losses[s] = weight[i] * (max(m, 0.0) + log_of_one_plus(e))
             residual = (weight[i] * sign[i]) * a
             dz[s] = residual if abs(residual) >= smallest else 0.0
         for lane in range(width):
@@ -140,7 +141,7 @@ def accumulate(
                 loss[s // width * SAMPLE_LANES + first_lane + lane] += losses[s]
 
 
-@njit(nogil=True)
+@partial(entry, allocates=True)
 def finish(
     lanes: Any, loss: Any, theta: Any, n: int, l2: float, fit_intercept: bool, gradient: Any
 ) -> Any:
