@@ -590,4 +590,4 @@ def backends() -> None:
         else:
             reasons.append(f"{name} is not available: {found.reason}")
     columns = ("backend", "engine", "from", "types", "threads", "more")
-    _print(table(columns, rows, left=columns), *reasons)
+    _print(table(columns, rows, left=columns, whole=columns[:-1]), *reasons)

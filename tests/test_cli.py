@@ -113,7 +113,7 @@ def test_train_says_what_it_did():
         r"training accuracy +0\.4926 +1\.0000\n",
         r"test accuracy +0\.5000 +1\.0000\n",
         r"completed after 20 epochs: all 20 epochs done",
-        r"gd on numpy, full batch, learning rate 0\.\d+, float64, seed 0",
+        r"gd on numpy, full batch, learning rate 0\.\d+, 21 passes, float64, seed 0",
         r"time: data .*import .*compile .*run .* in all",
     ):
         assert re.search(pattern, result.stdout), pattern
@@ -132,9 +132,23 @@ def test_options_reach_the_trainer():
         *["--patience", 3, "--min-delta", 10, "--seed", 5, "--momentum", 0.5],
     )
     assert "early stopped after 3 epochs: the training loss" in result.stdout
-    assert "momentum on numpy, batches of 32, learning rate 0.25, float32, seed 5" in words(
-        result.stdout
+    assert (
+        "momentum on numpy, batches of 32, learning rate 0.25, 7 passes, float32, seed 5"
+        in words(result.stdout)
     )
+
+
+def test_a_solver_to_the_optimum_says_how_near_it_is():
+    result = run(
+        *["train", "breast_cancer", "--backend", "numpy", "--standardise", "--l2", 0.01],
+        *["--solver", "auto", "--gap", 1e-6],
+    )
+    assert re.search(
+        r"converged after \d+ steps: newton \(chosen by auto\): the objective is certified to be "
+        r"within \d\.\de-\d+ of its minimum",
+        words(result.stdout),
+    )
+    assert "learning rate" not in result.stdout
 
 
 def test_print_every_prints_the_loss():

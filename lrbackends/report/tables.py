@@ -19,15 +19,22 @@ def table(
     *,
     title: str | None = None,
     left: Sequence[str] = (),
+    whole: Sequence[str] = (),
 ) -> Table:
     """Return a plain table; columns named in ``left`` are left-aligned, the others right-aligned.
 
-    The first column is always left-aligned. Cells are plain text, never markup.
+    The first column is always left-aligned; those in ``whole`` are never folded. Cells are plain
+    text, never markup.
     """
     drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     for k, name in enumerate(columns):
         aligned_left = k == 0 or name in left
-        drawn.add_column(Text(name), justify="left" if aligned_left else "right", overflow="fold")
+        drawn.add_column(
+            Text(name),
+            justify="left" if aligned_left else "right",
+            overflow="fold",
+            no_wrap=name in whole,
+        )
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
     return drawn
