@@ -413,9 +413,14 @@ class NumbaKernels(_NumbaKernels):
         else:
             rows, storage, edges, _ = self._layout(X)
         z = np.empty(X.shape[0], theta.dtype)
-        data = rows, *self._data[1:]
-        scores, room = passes_over(storage).scores, self._room(storage)
-        scores(data, theta, edges, 0, len(edges) - 1, z, room)
+        data, pass_ = (rows, *self._data[1:]), passes_over(storage).scores
+        if X is self._problem.X:
+            self._share(
+                lambda first, last, room: pass_(data, theta, edges, first, last, z, room),
+                len(edges) - 1,
+            )
+        else:
+            pass_(data, theta, edges, 0, len(edges) - 1, z, self._room(storage))
         return z
 
 
