@@ -155,6 +155,7 @@ class TrainingResult(LinearModel):
     timings : mapping of str to float
         Seconds: ``import`` (loading the engine), ``data`` (validation and transfer), ``compile``,
         ``run``, ``checks`` (for separation and collinearity, without a penalty) and ``total``.
+        Solvers that seek the optimum compile within ``run``, at the first call of each kernel.
     backend, solver, arithmetic, dtype : str
     state : State
         The solver's state at the returned parameters.

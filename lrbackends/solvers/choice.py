@@ -9,8 +9,9 @@ from lrbackends.solvers.rules import FIRST_ORDER
 OPTIMUM = ("lbfgs", "newton", "newton-cg", "sampled-newton")
 SOLVERS = (*FIRST_ORDER, *OPTIMUM, "auto")
 
-_FEW_FEATURES = 300  # a factorisation of that size costs less than a millisecond
-_MANY_ROWS = 5  # rows per feature from which on a sample gives a metric
+_FEW_FEATURES = 300  # whose whole Hessian is cheap
+_FOR_A_METRIC = 5  # rows per feature from which on a sample's Hessian is worth taking
+_FOR_A_SOLUTION = 500  # and from which on it beats the whole Hessian of few features
 _SMALL = 1_000_000  # entries of X from which on passes cost more than the bookkeeping of samples
 
 
@@ -18,13 +19,15 @@ def choose(problem: Problem) -> str:
     """Return the solver that ``auto`` stands for.
 
     Sparse data: "newton" up to 300 features (the Hessian is cheap: nonzeros of each row squared),
-    else "newton-cg". Dense data up to a million entries: "newton" up to 300 features, else "lbfgs".
-    More: "sampled-newton" where there are at least 5 rows per feature, else "newton" up to 300
-    features and "lbfgs" beyond.
+    else "newton-cg". Dense data up to 300 features: "newton", or "sampled-newton" above a million
+    entries where there are at least 500 rows per feature. Dense data of more: "lbfgs", or
+    "sampled-newton" above a million entries where there are at least 5 rows per feature.
     """
     n, p = problem.X.shape
+    few = p <= _FEW_FEATURES
     if problem.sparse:
-        return "newton" if p <= _FEW_FEATURES else "newton-cg"
-    if n * p > _SMALL and n >= _MANY_ROWS * p and p <= MOST_HESSIAN_FEATURES:
+        return "newton" if few else "newton-cg"
+    enough = n >= p * (_FOR_A_SOLUTION if few else _FOR_A_METRIC)
+    if n * p > _SMALL and enough and p <= MOST_HESSIAN_FEATURES:
         return "sampled-newton"
-    return "newton" if p <= _FEW_FEATURES else "lbfgs"
+    return "newton" if few else "lbfgs"

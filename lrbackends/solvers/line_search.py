@@ -13,7 +13,7 @@ _DECREASE = 1e-4  # share of the promised decrease that a step must bring (Armij
 _FLAT = 0.9  # share of the slope that may be left (Wolfe)
 _FLATTER = 0.5  # share of the slope that may be left where the objective is down to rounding
 _STEPS = 60
-_TOLERANCE = 1e-3
+_TOLERANCE = 0.1  # share of the slope that the search along the margins may leave
 
 
 def step_along(
