@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from lrbackends.objective import sigmoid
 from lrbackends.problem import Problem, dense_blocks
 from lrbackends.solvers.cholesky import factored
 from lrbackends.solvers.oracle import Oracle, Point, Vector
@@ -159,9 +160,9 @@ def strong_convexity_bound(oracle: Oracle, point: Point, wanted: float) -> float
         return float(np.inf)
     bound = slope * slope / (2 * l2)
     if oracle.size > p:
-        unit = np.zeros(oracle.size)
-        unit[p] = 1.0
-        h, g_b = float(oracle.product(point.theta, unit)[p]), abs(float(point.gradient[p]))
+        a = sigmoid(oracle.margins(point.theta))
+        h = float(oracle.problem.exact_weight @ (a * (1 - a))) / len(a)
+        g_b = abs(float(point.gradient[p]))
         if not g_b < h:
             return float(np.inf)
         distance = -float(np.log1p(-g_b / h))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lrbackends.backends.protocol import HessianKernels
 from lrbackends.solvers.certificate import Certificate, strong_convexity_bound
 from lrbackends.solvers.goal import Goal, Steps
 from lrbackends.solvers.lbfgs import Certify, Solve, lbfgs
@@ -49,6 +50,7 @@ def _certifier(oracle: Oracle) -> Certify:
     problem = oracle.problem
     work = float(problem.n_samples) * oracle.size**2
     affordable = not problem.sparse and work <= _HESSIAN_WORK
+    affordable = affordable and isinstance(oracle.kernels, HessianKernels)
 
     def certify(point: Point, wanted: float) -> float:
         bound = strong_convexity_bound(oracle, point, wanted)

@@ -1,9 +1,13 @@
 """Solvers that seek the optimum: they reach it, say so truly, and in few passes."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import lrbackends as lrb
+from lrbackends.errors import UnsupportedError
 from lrbackends.solvers import OPTIMUM, choose
 from lrbackends.solvers.samples import draw
 
@@ -171,6 +175,31 @@ class CountingKernels:
             return kernel(*arguments)
 
         return counted
+
+
+class NoHessians(CountingBackend):
+    """NumPy without second derivatives."""
+
+    def capabilities(self):
+        return replace(self.numpy.capabilities(), hessian=False)
+
+    def compile(self, problem, *arguments):
+        kernels = self.numpy.compile(problem, *arguments)
+        return SimpleNamespace(
+            loss_gradient=kernels.loss_gradient, decision_function=kernels.decision_function
+        )
+
+
+def test_lbfgs_needs_no_second_derivatives(breast_cancer):
+    result = lrb.Trainer(NoHessians(), "lbfgs", l2=1e-2, gap=1e-6).fit(*breast_cancer)
+    assert result.status == "converged"
+    assert suboptimality(result, *breast_cancer, 1e-2) <= 1e-6
+
+
+@pytest.mark.parametrize("solver", ["newton", "newton-cg", "sampled-newton"])
+def test_other_solvers_are_refused_without_them(breast_cancer, solver):
+    with pytest.raises(UnsupportedError, match="use solver='lbfgs' or another backend"):
+        lrb.Trainer(NoHessians(), solver, l2=1e-2).fit(*breast_cancer)
 
 
 @pytest.mark.parametrize("solver", OPTIMUM)
