@@ -1,7 +1,6 @@
 """What the reproducible arithmetic costs: native steps beside the same backend's fast ones."""
 
 import time
-from statistics import median, quantiles
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from lrbackends.solvers import UpdateRule
 
 from .baselines import textbook_fit
 from .conftest import BACKENDS, L2
+from .turns import ratios
 
 STEPS = 10
 ROUNDS = 15
@@ -55,9 +55,7 @@ def test_reproducible(benchmark, note, available, data_of, smoke, backend, data)
             call()
             times[name].append(time.perf_counter() - began)
     benchmark.pedantic(calls["reproducible"], rounds=2 if smoke else ROUNDS, iterations=1)
-    ratios = {}
-    for name in ("fast", "textbook"):
-        each = [a / b for a, b in zip(times["reproducible"], times[name], strict=True)]
-        low, *_, high = quantiles(each, n=8)
-        ratios[f"over_{name}"] = [round(v, 3) for v in (low, median(each), high)]
-    note(calls["reproducible"], X=X, passes=STEPS, loss=losses["reproducible"], **ratios)
+    over = {
+        f"over_{name}": ratios(times["reproducible"], times[name]) for name in ("fast", "textbook")
+    }
+    note(calls["reproducible"], X=X, passes=STEPS, loss=losses["reproducible"], **over)
