@@ -29,15 +29,18 @@ class Problem:
         8-bit integers and booleans stay what they are, and so does float32 where float64 is
         computed in: that is exact and moves fewer bytes.
     y : array-like of shape (n_samples,) or (n_samples, 1)
-        Class labels: integers, booleans, strings or whole floats; exactly two classes.
+        Class labels: integers, booleans, strings or whole floats; at least two classes.
     sample_weight : array-like of shape (n_samples,) or scalar, optional
         Non-negative weights. A weight of 2 counts as a repeated row; rows of weight 0 are dropped.
     dtype : {"float64", "float32"}, optional
         Type to compute in. Default: float32 for float32 data, float64 for everything else.
-    classes : array-like of shape (2,), optional
-        Encode ``y`` by these classes, as validation data are; default: the sorted labels of ``y``.
+    classes : array-like of shape (K,), optional
+        Encode ``y`` by these classes, in ascending order; some may be missing, as in validation
+        data. Default: the sorted labels of ``y``.
     n_threads : int, optional
         Threads that check large data. Default: all that the process may use.
+    warn_of_scale : bool, default True
+        Whether columns of very different sizes are worth a `ScaleWarning`.
 
     Attributes
     ----------
@@ -54,7 +57,9 @@ class Problem:
     feature_names : tuple of str or None
         Column names where X had them.
     rms : ndarray of shape (n_features,)
-        Root mean square of each column of the whole data, unweighted, float64.
+        Root mean square of each column, unweighted, float64; a sample's is that of the whole.
+    total_weight : float
+        Sum of the sample weights as they were given; the number of rows without any.
 
     Raises
     ------
@@ -69,6 +74,7 @@ class Problem:
     classes: NDArray[Any]
     feature_names: tuple[str, ...] | None
     rms: NDArray[np.float64]
+    total_weight: float
 
     def __init__(
         self,
@@ -79,6 +85,7 @@ class Problem:
         dtype: Any = None,
         classes: ArrayLike | None = None,
         n_threads: int | None = None,
+        warn_of_scale: bool = True,
     ) -> None:
         names = validation.feature_names_of(X)
         matrix = validation.as_matrix(X, dtype, narrow=True)
@@ -91,13 +98,16 @@ class Problem:
         computed = validation.compute_dtype(matrix, dtype)
         rms = validation.scan(matrix, computed, names, n_threads)
         weight = validation.as_weights(sample_weight, n)
+        total = float(n if weight is None else weight.sum())
         if weight is not None:
             kept = weight > 0
             if not kept.all():
                 matrix, labels, weight = matrix[kept], labels[kept], weight[kept]
+                rms = validation.scan(matrix, computed, names, n_threads)
             weight = None if (weight == weight[0]).all() else weight / weight.mean()
         known, codes = _encode(labels, classes)
-        _warn_of_scale(rms, names)
+        if warn_of_scale:
+            _warn_of_scale(rms, names)
         self._set(
             X=matrix,
             dtype=computed,
@@ -106,6 +116,7 @@ class Problem:
             classes=known,
             feature_names=names,
             rms=rms,
+            total_weight=total,
         )
 
     def take(
@@ -132,6 +143,7 @@ class Problem:
             classes=self.classes,
             feature_names=self.feature_names,
             rms=self.rms,
+            total_weight=self.total_weight * float(self.exact_weight[rows].sum()) / self.n_samples,
         )
         return part
 
@@ -163,8 +175,8 @@ class Problem:
 
     @property
     def n_outputs(self) -> int:
-        """Rows of ``coef``: one for two classes."""
-        return 1
+        """Rows of ``coef``: one for two classes, K for more."""
+        return 1 if len(self.classes) == 2 else len(self.classes)
 
     @property
     def sparse(self) -> bool:
@@ -173,7 +185,7 @@ class Problem:
 
     @cached_property
     def sign(self) -> NDArray[Any]:
-        """1 - 2y: +1 for class 0 and -1 for class 1, shape (n_samples,), of type ``dtype``."""
+        """1 - 2y of two classes: +1 for class 0 and -1 for class 1, shape (n_samples,)."""
         return (1 - 2 * self.y).astype(self.dtype)
 
     @cached_property
@@ -211,6 +223,10 @@ def _encode(
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     if classes is not None:
         known = np.asarray(classes)
+        if known.ndim != 1 or len(known) < 2 or not (known[:-1] < known[1:]).all():
+            raise ValueError(
+                f"classes must be two or more labels in ascending order, got {classes!r}"
+            )
         codes = np.minimum(np.searchsorted(known, labels), len(known) - 1)
         strange = np.flatnonzero(known[codes] != labels)
         if len(strange):
@@ -229,12 +245,8 @@ def _encode(
     if (first | (labels == labels[other])).all():  # two classes are found without sorting
         known = np.sort(labels[[0, other]])
         return known, (labels == known[1]).astype(np.int64)
-    known = np.unique(labels)
-    shown = ", ".join(repr(k) for k in known[:5].tolist()) + (", …" if len(known) > 5 else "")
-    raise ValueError(
-        f"y has {len(known)} classes ({shown}); the backends train two-class models, "
-        "so keep two of them"
-    )
+    known, codes = np.unique(labels, return_inverse=True)
+    return known, codes.astype(np.int64)
 
 
 def _warn_of_scale(rms: NDArray[np.float64], names: tuple[str, ...] | None) -> None:

@@ -76,7 +76,7 @@ def test_the_reference_agrees_with_exact_arithmetic(
     objective = Objective(l2=0.3, l1=0.2, fit_intercept=fit_intercept)
     params = Params(scale * np.array([[0.7, -0.2, 0.4]]), scale * np.array([0.1]))
     loss, gradient = reference_loss_gradient(problem, objective, params)
-    exact_loss, exact_dw, exact_db = exact_loss_gradient(problem, objective, params)
+    exact_loss, exact_dw, (exact_db,) = exact_loss_gradient(problem, objective, params)
     # A long double is a double on some machines.
     bound, bounds = rounding_bound(problem, objective, params, np.longdouble)
     eps = float(np.finfo(np.float64).eps)

@@ -6,7 +6,8 @@ order, early stopping, results) is written once, outside the backends.
 
 Parameters travel in two forms. `Params` is the pair ``(coef, intercept)`` that users see. Inside a
 training run they are one flat vector, ``theta = [coef.ravel(), intercept]``, because update rules
-work coordinate by coordinate; `pack` and `unpack` convert.
+work coordinate by coordinate; `pack` and `unpack` convert. Two classes have one output, K > 2 have
+K (see `objective`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lrbackends.objective import Objective, Params
 from lrbackends.problem import Problem
 
 API_VERSION = 1
-MOST_HESSIAN_FEATURES = 4000  # a Hessian of more would not fit beside the data
+MOST_HESSIAN_FEATURES = 4000  # coefficients; a Hessian of more would not fit beside the data
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Coefficients(NamedTuple):
     decay2: Any
     gain2: Any  # 1 - decay2
     epsilon: Any
+    threshold: Any = 0.0  # how far a proximal step moves each coefficient towards 0: rate * l1
 
 
 class Rule(Protocol):
@@ -110,6 +112,10 @@ class Rule(Protocol):
     @property
     def name(self) -> str:
         """Name of the solver that it belongs to."""
+
+    @property
+    def proximal(self) -> bool:
+        """Whether a step followed by shrinking by ``threshold`` minimises an L1 penalty, too."""
 
     def update(
         self, gradient: Any, first: Any, second: Any, c: Coefficients, sqrt: Any
@@ -121,7 +127,10 @@ class Rule(Protocol):
         """
 
     def coefficients(self, step: int, n_steps: int) -> NDArray[np.float64]:
-        """Return the `Coefficients` of the ``n_steps`` steps after ``step``, shape (n_steps, 6)."""
+        """Return the first six `Coefficients` of the ``n_steps`` steps after ``step``, a row each.
+
+        `coefficients_for` adds the last.
+        """
 
 
 @runtime_checkable
@@ -135,15 +144,19 @@ class Kernels(Protocol):
         """Return the objective and its gradient at ``params``."""
 
     def decision_function(self, X: NDArray[Any], params: Any) -> NDArray[Any]:
-        """Return scores X coef' + intercept, shape (n_samples,), for validated ``X``.
+        """Return scores X coef' + intercept for validated ``X``.
 
-        The problem's own array may be passed; it is then not transferred again.
+        Of shape (n_samples,) for one output, (n_samples, n_outputs) for more. The problem's own
+        array may be passed; it is then not transferred again.
         """
 
     def run(
         self, rule: Rule, state: State, n_steps: int, batches: Batches | None
     ) -> tuple[State, NDArray[np.float64]]:
         """Do ``n_steps`` updates in native code, on all rows or on the given mini-batches.
+
+        With an L1 penalty the rule is handed the gradient of the rest of the objective, and each
+        update ends with a proximal step: the coefficients are shrunk by ``threshold``.
 
         Returns the new state and, per step, the objective and the largest absolute entry of the
         gradient *before* the update, shape (n_steps, 2). On a mini-batch both are those of the
@@ -158,14 +171,15 @@ class HessianKernels(Kernels, Protocol):
     """Kernels that know second derivatives too, each in one pass over X.
 
     With d = n_outputs * (n_features + 1) parameters in the order of `pack`, the Hessian of the
-    objective is X' diag(weight a (1 - a)) X / n plus ``l2`` on the coefficients' diagonal, where X
-    has a last column of ones. Without an intercept its last row and column are zero.
+    objective is that of `objective.reference_hessian`: for one output X' diag(weight a (1 - a)) X /
+    n plus ``l2`` on the coefficients' diagonal, where X has a last column of ones. Without an
+    intercept the intercepts' rows and columns are zero. An L1 penalty has no part in it.
     """
 
     def hessian(self, params: Any) -> NDArray[np.float64]:
         """Return the Hessian of the objective at ``params``, shape (d, d).
 
-        For at most `MOST_HESSIAN_FEATURES` features; above, UnsupportedError.
+        For at most `MOST_HESSIAN_FEATURES` coefficients; above, UnsupportedError.
         """
 
     def loss_gradient_hessian(self, params: Any) -> tuple[float, Params, NDArray[np.float64]]:
@@ -176,6 +190,58 @@ class HessianKernels(Kernels, Protocol):
 
         Several products at the same ``params`` may share what depends on ``params`` alone.
         """
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The data of several two-class problems of one shape, which are evaluated together.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_sets or 1, n_rows, d), float64
+        Rows, with a last column of ones for an intercept; one entry where all data sets have the
+        same rows and differ in their weights, as the folds of cross-validation do.
+    sign : ndarray of shape (n_sets or 1, n_rows), float64
+        1 - 2y.
+    weight : ndarray of shape (n_sets, n_rows), float64
+        Weights of the rows, with sum 1 for each data set; 0 for rows that it does not have.
+    """
+
+    X: NDArray[np.float64]
+    sign: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    @property
+    def shared(self) -> bool:
+        """Whether all data sets have the same rows."""
+        return len(self.X) == 1
+
+
+class BatchKernels(Protocol):
+    """A `Batch` compiled on one backend, for problems of two classes without any penalty.
+
+    ``thetas`` has the parameters of each of B problems, shape (B, d), and ``members`` says which
+    data set of the batch each is about, shape (B,): a data set may occur several times, as when
+    only penalties differ, or not at all. Everything is float64.
+    """
+
+    def loss_gradient(
+        self, thetas: NDArray[np.float64], members: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return weighted mean log-losses and gradients, shapes (B,) and (B, d)."""
+
+    def loss_gradient_hessian(
+        self, thetas: NDArray[np.float64], members: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the same and the Hessians, shape (B, d, d)."""
+
+
+@runtime_checkable
+class BatchBackend(Protocol):
+    """A backend that evaluates many small problems at once; others fit one after the other."""
+
+    def compile_batch(self, batch: Batch, n_threads: int | None = None) -> BatchKernels:
+        """Bring the data to the engine and return the kernels of this batch."""
 
 
 @runtime_checkable
@@ -227,6 +293,8 @@ def require(
             "sparse X in arithmetic='reproducible'",
             "densify it with X.toarray() or use arithmetic='fast'",
         )
+    if problem.n_outputs > 1 and not can.multinomial:
+        refuse(f"{len(problem.classes)} classes", "keep two of them or choose another backend")
     if objective.l1 > 0 and not can.l1:
         refuse("an L1 penalty", "use l2 and l1=0")
     if n_threads is not None and not can.threads:
@@ -235,6 +303,25 @@ def require(
             "its thread pool cannot be limited after import, so set the CPU affinity of the "
             "process (taskset) and leave n_threads=None",
         )
+
+
+def coefficients_for(
+    rule: Rule, step: int, n_steps: int, objective: Objective
+) -> NDArray[np.float64]:
+    """Return all `Coefficients` of the ``n_steps`` steps after ``step``, shape (n_steps, 7).
+
+    Raises
+    ------
+    UnsupportedError
+        The objective has an L1 penalty and the rule takes no proximal steps.
+    """
+    if objective.l1 > 0 and not rule.proximal:
+        raise UnsupportedError(
+            f"solver {rule.name!r} takes no proximal steps, which l1={objective.l1:g} needs; use "
+            "solver='gd', or 'proximal-newton' for the optimum"
+        )
+    rows = rule.coefficients(step, n_steps)
+    return np.column_stack([rows, rows[:, 0] * objective.l1])
 
 
 def pack(params: Params) -> NDArray[Any]:

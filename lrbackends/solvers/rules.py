@@ -50,6 +50,7 @@ def adam(gradient: Any, first: Any, second: Any, c: Coefficients, sqrt: Any) -> 
 
 _UPDATES: dict[str, Update] = {f.__name__: f for f in (gd, momentum, nesterov, adam)}
 FIRST_ORDER = tuple(_UPDATES)
+SCHEDULES = ("constant", "invscaling", "optimal")
 ADAM_RATE = 1e-3  # Kingma & Ba's default; Adam's steps do not scale with the gradient
 
 
@@ -80,6 +81,12 @@ class UpdateRule:
         Decay of adam's second moment, in [0, 1).
     epsilon : float
         Added to adam's denominator.
+    schedule : {"constant", "invscaling", "optimal"}
+        The rate of step t = 1, 2, …: ``rate``; ``rate / sqrt(t)``; or ``rate / (1 + rate curvature
+        (t - 1))`` (Bottou 2012, "Stochastic gradient descent tricks", section 5.2). They are made
+        of operations whose bits are the same everywhere.
+    curvature : float
+        What the schedule "optimal" takes for the least curvature of the objective: its ``l2``.
     """
 
     name: str
@@ -87,27 +94,39 @@ class UpdateRule:
     momentum: float = 0.9
     decay2: float = 0.999
     epsilon: float = 1e-8
+    schedule: str = "constant"
+    curvature: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("solver", self.name, FIRST_ORDER)
+        check_choice("schedule", self.schedule, SCHEDULES)
 
     @property
     def update(self) -> Update:
         """The pure function of one coordinate."""
         return _UPDATES[self.name]
 
+    @property
+    def proximal(self) -> bool:
+        """Whether shrinking the coefficients after a step minimises an L1 penalty (ISTA)."""
+        return self.name == "gd"
+
     def coefficients(self, step: int, n_steps: int) -> NDArray[np.float64]:
-        """Return the `Coefficients` of the ``n_steps`` steps that follow ``step``, a row each.
+        """Return the first six `Coefficients` of the ``n_steps`` steps after ``step``, a row each.
 
         Adam's bias corrections, in the efficient form at the end of section 2 of Kingma & Ba: with
         c1 = 1 - decay1^t and c2 = 1 - decay2^t, rate becomes rate sqrt(c2) / c1 and epsilon becomes
         epsilon sqrt(c2). They are computed here so that every backend gets the same numbers.
         """
-        rows = np.empty((n_steps, len(Coefficients._fields)))
+        rows = np.empty((n_steps, 6))
         decay1, decay2 = self.momentum, self.decay2
         rows[:] = self.rate, decay1, 1.0 - decay1, decay2, 1.0 - decay2, self.epsilon
+        t = np.arange(step + 1, step + n_steps + 1)
+        if self.schedule == "invscaling":
+            rows[:, 0] /= np.sqrt(t)
+        elif self.schedule == "optimal":
+            rows[:, 0] /= 1.0 + self.rate * self.curvature * (t - 1)
         if self.name == "adam":
-            t = np.arange(step + 1, step + n_steps + 1)
             root = np.sqrt(1.0 - _powers(self.decay2, t))
             rows[:, 0] *= root / (1.0 - _powers(self.momentum, t))
             rows[:, -1] *= root

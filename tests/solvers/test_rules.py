@@ -71,7 +71,7 @@ def test_a_rule_works_on_scalars_as_on_arrays(solver):
 @pytest.mark.parametrize("solver", ["gd", "momentum", "nesterov"])
 def test_only_adam_has_coefficients_that_change(solver):
     rows = UpdateRule(solver, 0.05).coefficients(7, 5)
-    assert rows.shape == (5, len(Coefficients._fields))
+    assert rows.shape == (5, 6)
     assert (rows == rows[0]).all()
     assert rows[0, 0] == 0.05
     adam = UpdateRule("adam", 0.05).coefficients(7, 5)
