@@ -69,6 +69,54 @@ def sigmoid_and_loss(m: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     return a, np.maximum(m, 0.0) + log_of_one_plus(e)
 
 
+def log_of_sum(rest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log(1 + rest) for rest >= 0."""
+    fraction, exponent = np.frexp(1.0 + rest)
+    q = np.where(rest > 1, exponent - 1.0, 0.0)
+    scaled = log_of_one_plus(np.where(rest > 1, 2.0 * fraction - 1.0, rest))
+    return q * LN2_HIGH + (scaled + q * LN2_LOW)
+
+
+def one_output(
+    z: NDArray[Any], sign: NDArray[Any], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return weighted residuals and losses for scores (1, ...), signs 1 - 2y and weights (...)."""
+    a, loss = sigmoid_and_loss((sign * z[0]).astype(np.float64))
+    loss *= weight
+    dz = (weight * sign) * a
+    return dz[None], loss
+
+
+def _left_to_right(terms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add along the first axis; NumPy's sum adds in another order where the rest is one number."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def classes(
+    z: NDArray[Any], y: NDArray[np.int64], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the same for scores of shape (K, ...) and classes y, in place of signs.
+
+    Terms that a sum leaves out are zeros in it, which change nothing.
+    """
+    z = z.astype(np.float64)
+    first = z.argmax(axis=0)[None]
+    e = exp_of_minus(z.max(axis=0) - z)
+    np.put_along_axis(e, first, 0.0, axis=0)
+    rest = _left_to_right(e)
+    np.put_along_axis(e, first, 1.0, axis=0)
+    a = e / (1.0 + rest)
+    np.put_along_axis(a, y[None], 0.0, axis=0)
+    others = _left_to_right(a)
+    behind = z.max(axis=0) - np.take_along_axis(z, y[None], axis=0)[0]
+    dz = weight * a
+    np.put_along_axis(dz, y[None], -(weight * others)[None], axis=0)
+    return dz, weight * (behind + log_of_sum(rest))
+
+
 def _room(shape: tuple[int, ...], n_features: int, dtype: Any) -> NDArray[Any]:
     """Return zeros of that shape and a last axis of whole feature groups, for products."""
     return np.zeros((*shape, -(-(n_features + 1) // FEATURE_LANES) * FEATURE_LANES), dtype)
@@ -97,40 +145,58 @@ def scores_of_rows(X: NDArray[Any], theta: NDArray[Any]) -> NDArray[Any]:
     return z
 
 
+def _in_lanes(terms: NDArray[Any]) -> Any:
+    """Return the sum of the terms, in feature lanes."""
+    groups = -(-len(terms) // FEATURE_LANES)
+    filled = np.zeros(groups * FEATURE_LANES, terms.dtype)
+    filled[: len(terms)] = terms
+    return halve(np.add.reduce(filled.reshape(groups, FEATURE_LANES), axis=0))
+
+
 def square_norm(coef: NDArray[Any]) -> Any:
-    """Return the sum of squares, in feature lanes."""
-    groups = -(-len(coef) // FEATURE_LANES)
-    squares = np.zeros(groups * FEATURE_LANES, coef.dtype)
-    squares[: len(coef)] = coef * coef
-    return halve(np.add.reduce(squares.reshape(groups, FEATURE_LANES), axis=0))
+    """Return the sum of squares."""
+    return _in_lanes(coef * coef)
+
+
+def absolute_norm(coef: NDArray[Any]) -> Any:
+    """Return the sum of absolute values."""
+    return _in_lanes(np.abs(coef))
+
+
+def by_output(theta: NDArray[Any], n_features: int) -> NDArray[Any]:
+    """Return theta's coefficients and intercept of each output, shape (K, p + 1)."""
+    K = len(theta) // (n_features + 1)
+    split = K * n_features
+    return np.column_stack([theta[:split].reshape(K, n_features), theta[split:]])
 
 
 def accumulate(
     X: NDArray[Any],
-    sign: NDArray[Any],
+    labels: NDArray[Any],
     weight: NDArray[np.float64],
-    theta: NDArray[Any],
+    thetas: NDArray[Any],
     lanes: slice,
     losses: NDArray[np.float64],
 ) -> NDArray[Any]:
-    """Return some sample lanes of the gradient, shape (L, p + 1); write their rows' losses."""
+    """Return some sample lanes of the gradient, shape (L, K, p + 1); write their rows' losses."""
     n, p = X.shape
     whole = n - n % SAMPLE_LANES
-    gradient = np.zeros((lanes.stop - lanes.start, p + 1), X.dtype)
-    groups = max(1, _BLOCK_BYTES // (X.itemsize * (p + 1) * len(gradient)))
-    room = _room((min(groups, -(-n // SAMPLE_LANES)), len(gradient)), p, X.dtype)
+    size = lanes.stop - lanes.start
+    gradient = np.zeros((len(thetas), size, p + 1), X.dtype)
+    groups = max(1, _BLOCK_BYTES // (X.itemsize * (p + 1) * size))
+    room = _room((min(groups, -(-n // SAMPLE_LANES)), size), p, X.dtype)
     rows = groups * SAMPLE_LANES
     for start in range(0, whole, rows):
         block = slice(start, min(start + rows, whole))
-        x, s, omega, out = (_grouped(v[block])[:, lanes] for v in (X, sign, weight, losses))
-        _accumulate_groups(x, s, omega, theta, gradient, out, room[: len(x)])
+        x, label, omega, out = (_grouped(v[block])[:, lanes] for v in (X, labels, weight, losses))
+        _accumulate_groups(x, label, omega, thetas, gradient, out, room[: len(x)])
     # The rows left over are the beginning of one more group.
     block = slice(whole + lanes.start, min(n, whole + lanes.stop))
     if block.stop > block.start:
-        x, s, omega, out = (v[None, block] for v in (X, sign, weight, losses))
+        x, label, omega, out = (v[None, block] for v in (X, labels, weight, losses))
         size = block.stop - block.start
-        _accumulate_groups(x, s, omega, theta, gradient[:size], out, room[:1, :size])
-    return gradient
+        _accumulate_groups(x, label, omega, thetas, gradient[:, :size], out, room[:1, :size])
+    return gradient.swapaxes(0, 1)
 
 
 def _grouped(rows: NDArray[Any]) -> NDArray[Any]:
@@ -140,49 +206,54 @@ def _grouped(rows: NDArray[Any]) -> NDArray[Any]:
 
 def _accumulate_groups(
     X: NDArray[Any],
-    sign: NDArray[Any],
+    labels: NDArray[Any],
     weight: NDArray[np.float64],
-    theta: NDArray[Any],
+    thetas: NDArray[Any],
     gradient: NDArray[Any],
     losses: NDArray[np.float64],
     room: NDArray[Any],
 ) -> None:
     """Add groups of rows, X (groups, lanes, p), to the gradient's lanes; write their losses."""
-    z = scores(X, theta, room)
-    a, losses[:] = sigmoid_and_loss((sign * z).astype(np.float64))
-    losses *= weight
-    dz = (weight * sign) * a
+    z = np.stack([scores(X, theta, room) for theta in thetas])
+    residual, losses[:] = (one_output if len(thetas) == 1 else classes)(z, labels, weight)
     if X.dtype == np.float32:
-        dz[np.abs(dz) < SMALLEST_RESIDUAL_FLOAT32] = 0
-    dz = dz.astype(X.dtype)
-    products = room[..., : len(theta)]
-    np.multiply(X, dz[..., None], out=products[..., :-1])
-    products[..., -1] = dz
-    products[0] += gradient  # the sum so far comes first, then row after row
-    np.add.reduce(products, axis=0, out=gradient)
+        residual[np.abs(residual) < SMALLEST_RESIDUAL_FLOAT32] = 0
+    products = room[..., : thetas.shape[1]]
+    for dz, lanes in zip(residual.astype(X.dtype), gradient, strict=True):
+        np.multiply(X, dz[..., None], out=products[..., :-1])
+        products[..., -1] = dz
+        products[0] += lanes  # the sum so far comes first, then row after row
+        np.add.reduce(products, axis=0, out=lanes)
 
 
 def loss_gradient(
     X: NDArray[Any],
-    sign: NDArray[Any],
+    labels: NDArray[Any],
     weight: NDArray[np.float64],
     theta: NDArray[Any],
     objective: Objective,
     team: Team,
 ) -> tuple[float, NDArray[Any]]:
-    """Return the objective over these rows and its gradient; threads share the sample lanes."""
-    n = len(X)
+    """Return objective and gradient over these rows, without the L1 penalty.
+
+    ``labels`` are signs or classes, as `one_output` and `classes` take them. Threads share the
+    sample lanes.
+    """
+    n, p = X.shape
+    thetas = by_output(theta, p)
     losses = np.zeros(-(-n // LOSS_LANES) * LOSS_LANES)
     bounds = [SAMPLE_LANES * k // team.size for k in range(team.size + 1)]
 
     def work(k: int) -> NDArray[Any]:
-        return accumulate(X, sign, weight, theta, slice(bounds[k], bounds[k + 1]), losses)
+        return accumulate(X, labels, weight, thetas, slice(bounds[k], bounds[k + 1]), losses)
 
-    gradient = halve(np.concatenate(team.map(work, team.size)))
-    coef = theta[:-1]
+    sums = halve(np.concatenate(team.map(work, team.size)))
+    gradient = np.concatenate([sums[:, :p].ravel(), sums[:, p]])
+    split = len(theta) - len(thetas)
+    coef = theta[:split]
     gradient *= X.dtype.type(1.0 / n)
-    gradient[:-1] += X.dtype.type(objective.l2) * coef
+    gradient[:split] += X.dtype.type(objective.l2) * coef
     if not objective.fit_intercept:
-        gradient[-1] = 0
+        gradient[split:] = 0
     loss = halve(np.add.reduce(losses.reshape(-1, LOSS_LANES), axis=0)) * (1.0 / n)
     return float(loss + 0.5 * objective.l2 * float(square_norm(coef))), gradient

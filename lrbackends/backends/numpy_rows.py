@@ -21,13 +21,14 @@ _LEAST_ROW_BYTES = 128  # of shorter rows a chunk has no more, to leave its vect
 class DenseRows:
     """Rows of an array, read in type ``dtype``; narrower ones are widened into scratch memory."""
 
-    def __init__(self, X: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    def __init__(self, X: NDArray[Any], dtype: np.dtype[Any], n_outputs: int) -> None:
         n, p = X.shape
         self.X, self.dtype = X, dtype
         self.shape = n, p
         self.n_bytes = n * p * dtype.itemsize
         row = p * dtype.itemsize
-        edges = chunk_edges(n, max(row, _LEAST_ROW_BYTES), row + dtype.itemsize)
+        slot = n_outputs * (p + 1) * dtype.itemsize
+        edges = chunk_edges(n, max(row, _LEAST_ROW_BYTES * n_outputs), slot)
         self.bounds = list(pairwise(edges.tolist()))
         self._scratch = threading.local()
 
@@ -55,13 +56,13 @@ class DenseRows:
 class SparseRows:
     """Rows of a CSR array; its chunks are views of the whole, made once."""
 
-    def __init__(self, X: Any) -> None:
+    def __init__(self, X: Any, n_outputs: int) -> None:
         n, p = X.shape
         self.X, self.dtype = X, X.dtype
         self.shape = n, p
         self.n_bytes = X.data.nbytes + X.indices.nbytes
         entry = X.data.itemsize + X.indices.itemsize
-        edges = chunk_edges(n, entry, (p + 1) * self.dtype.itemsize, X.indptr)
+        edges = chunk_edges(n, entry, n_outputs * (p + 1) * self.dtype.itemsize, X.indptr)
         self.bounds = list(pairwise(edges.tolist()))
         self._parts = {bounds: self._part(*bounds) for bounds in self.bounds}
 
@@ -86,6 +87,8 @@ class SparseRows:
         return np.asarray(self._part(start, stop).toarray())
 
 
-def rows_of(X: Any, dtype: np.dtype[Any]) -> DenseRows | SparseRows:
-    """Return the reader for X."""
-    return DenseRows(X, dtype) if isinstance(X, np.ndarray) else SparseRows(X)
+def rows_of(X: Any, dtype: np.dtype[Any], n_outputs: int) -> DenseRows | SparseRows:
+    """Return the reader for X, whose rows each have ``n_outputs`` scores."""
+    if isinstance(X, np.ndarray):
+        return DenseRows(X, dtype, n_outputs)
+    return SparseRows(X, n_outputs)

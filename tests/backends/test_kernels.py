@@ -86,7 +86,7 @@ def test_loss_and_gradient_are_those_of_exact_arithmetic(backend, noisy, roundin
     bound, bounds = rounding_bound(problem, objective, params)
     assert abs(Decimal(loss) - exact_loss) <= Decimal(bound)
     for value, exact, limit in zip(
-        pack(gradient), [*exact_dw, exact_db], pack(bounds), strict=True
+        pack(gradient), [*exact_dw, *exact_db], pack(bounds), strict=True
     ):
         assert abs(Decimal(float(value)) - exact) <= Decimal(float(limit))
 

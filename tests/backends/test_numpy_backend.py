@@ -8,7 +8,7 @@ from threadpoolctl import ThreadpoolController
 
 import lrbackends as lrb
 from lrbackends._blas import limited_libraries
-from lrbackends.backends.protocol import initial_state
+from lrbackends.backends.protocol import initial_state, unpack
 from lrbackends.solvers import UpdateRule
 
 
@@ -85,3 +85,18 @@ def test_blas_stays_limited_until_the_last_of_overlapping_runs_ends(noisy):
             thread.join()
     assert set(during) == {1}
     assert set(blas_threads()) == {2}
+
+
+@pytest.mark.parametrize("arithmetic", ["fast", "reproducible"])
+@pytest.mark.parametrize("K", [2, 3])
+def test_overflow_in_a_helping_thread_is_no_warning(K, arithmetic):
+    """NumPy's error state is each thread's own; what overflows shows in the records."""
+    rng = np.random.default_rng(0)
+    problem = lrb.Problem(1e4 * rng.normal(size=(12_000, 100)), np.arange(12_000) % K)
+    kernels = lrb.get_backend("numpy").compile(problem, lrb.Objective(), arithmetic, n_threads=2)
+    assert kernels._team.size == 2
+    d = problem.n_outputs * 101
+    start = initial_state(unpack(np.full(d, 1.0), 100))
+    _, records = kernels.run(UpdateRule("gd", 1e308), start, 4, None)
+    assert np.isfinite(records[0]).all()
+    assert not np.isfinite(records[-1]).any()
