@@ -19,39 +19,39 @@ from lrbackends.backends._numba_jit import entry, jit
 from lrbackends.backends.numba_reproducible import exp_of_minus, log_of_one_plus
 
 # Sums of products may be reordered, which lets them run in vector lanes; nothing else is relaxed.
-_SUMS = {"reassoc", "contract", "nsz"}
+SUMS = {"reassoc", "contract", "nsz"}
 # The exponential's two-word ln 2 needs the order that is written.
-_AS_WRITTEN = {"contract"}
+AS_WRITTEN = {"contract"}
 
-_LARGEST_EXPONENT = 708.0  # beyond it exp(-x) is taken at 708: smaller ones are subnormal
+LARGEST_EXPONENT = 708.0  # beyond it exp(-x) is taken at 708: smaller ones are subnormal
 _BLOCK_BYTES = 1 << 16
-_SPARSE_BLOCK = 64  # rows
-_LANES = 16  # samples whose exponentials are taken together; blocks have whole lanes
+SPARSE_BLOCK = 64  # rows
+LANES = 16  # samples whose exponentials are taken together; blocks have whole lanes
 
 ALL_ROWS = np.zeros(0, np.int64)  # stands for the rows as they lie, where a mini-batch could be
 
 
 def block_rows(n_features: int, itemsize: int) -> int:
     """Return how many rows a block has: few enough for the cache, enough for streams and lanes."""
-    return min(512, max(16, _BLOCK_BYTES // (n_features * itemsize) // _LANES * _LANES))
+    return min(512, max(16, _BLOCK_BYTES // (n_features * itemsize) // LANES * LANES))
 
 
 # -- a block of dense rows: rows first to first + count - 1 of X
 
 
-@jit(fastmath=_SUMS)
-def _score(X: Any, first: int, count: int, theta: Any, z: Any, at: int) -> None:
+@jit(fastmath=SUMS)
+def score(X: Any, first: int, count: int, theta: Any, z: Any, at: int) -> None:
     """Write x . w + b of each row to ``z``, from entry ``at`` on."""
     rows, p = X[first : first + count], X.shape[1]
     for s in range(count):
-        score = theta[p]
+        zs = theta[p]
         for j in range(p):
-            score += rows[s, j] * theta[j]
-        z[at + s] = score
+            zs += rows[s, j] * theta[j]
+        z[at + s] = zs
 
 
-@jit(fastmath=_SUMS)
-def _add(X: Any, first: int, count: int, dz: Any, dw: Any) -> None:
+@jit(fastmath=SUMS)
+def add(X: Any, first: int, count: int, dz: Any, dw: Any) -> None:
     """Add the rows times their ``dz`` to ``dw``, four rows at a time."""
     rows, p = X[first : first + count], X.shape[1]
     whole = count // 4 * 4
@@ -66,11 +66,11 @@ def _add(X: Any, first: int, count: int, dz: Any, dw: Any) -> None:
             dw[j] += dz[s] * rows[s, j]
 
 
-@jit(fastmath=_SUMS)
+@jit(fastmath=SUMS)
 def _add_and_score(
     X: Any, first: int, second: int, count: int, dz: Any, dw: Any, theta: Any, z: Any
 ) -> None:
-    """Do `_add` of one block and `_score` of the next, equally long one in the same loop.
+    """Do `add` of one block and `score` of the next, equally long one in the same loop.
 
     The four rows are a quarter of a block apart, mostly in pages of their own: processors read
     ahead along one line in each page.
@@ -94,7 +94,7 @@ def _add_and_score(
 
 
 @jit()
-def _join(part: Any, slot: Any) -> None:
+def join(part: Any, slot: Any) -> None:
     """Move the sum of a block to ``slot``: sums of sums keep more digits than one long sum."""
     for j in range(len(part)):
         slot[j] += part[j]
@@ -118,9 +118,9 @@ def _advance(
     if count == next_count and count % 4 == 0:
         _add_and_score(X, first, second, count, dz, part, theta, z)
     else:
-        _add(X, first, count, dz, part)
-        _score(X, second, next_count, theta, z, 0)
-    _join(part, slot)
+        add(X, first, count, dz, part)
+        score(X, second, next_count, theta, z, 0)
+    join(part, slot)
 
 
 @jit(inline="always")
@@ -164,7 +164,7 @@ def _copy(data: Any, rows: Any, first: int, count: int, blocks: Any, half: int) 
 # -- a block of sparse rows: where each starts and stops, with the columns and values of all rows
 
 
-@jit(fastmath=_SUMS)
+@jit(fastmath=SUMS)
 def _score_sparse(X: Any, first: int, count: int, theta: Any, z: Any, at: int) -> None:
     ends, columns, values = X
     for s in range(count):
@@ -174,7 +174,7 @@ def _score_sparse(X: Any, first: int, count: int, theta: Any, z: Any, at: int) -
         z[at + s] = score
 
 
-@jit(fastmath=_SUMS)
+@jit(fastmath=SUMS)
 def _advance_sparse(
     X: Any,
     first: int,
@@ -197,13 +197,15 @@ def _advance_sparse(
 
 
 @jit(inline="always")
-def _in_sparse_blocks(data: Any, blocks: Any) -> Any:
+def in_sparse_blocks(data: Any, blocks: Any) -> Any:
+    """Return where the rows of a block lie, and scratch space for its labels and weights."""
     ends, signs, weights = blocks
     return (ends, data[0][1], data[0][2]), signs, weights
 
 
 @jit()
-def _find_sparse(data: Any, rows: Any, first: int, count: int, blocks: Any, half: int) -> int:
+def find_sparse(data: Any, rows: Any, first: int, count: int, blocks: Any, half: int) -> int:
+    """Write where rows first to first + count - 1, or those of ``rows``, start and stop."""
     X, sign, weight = data
     ends, signs, weights = blocks
     begin, starts = half * (len(signs) // 2), X[0]
@@ -219,17 +221,17 @@ def _find_sparse(data: Any, rows: Any, first: int, count: int, blocks: Any, half
 # -- each sample of a block
 
 
-@jit(fastmath=_AS_WRITTEN)
+@jit(fastmath=AS_WRITTEN)
 def _differentiate(
     z: Any, sign: Any, weight: Any, first: int, count: int, losses: Any, dz: Any, e: Any
 ) -> None:
     """Write each sample's loss and its derivative by z; ``e`` is left too."""
     some_sign = sign[first : first + count]
-    whole = -(-count // _LANES) * _LANES  # so that no exponential is left over for scalar code
+    whole = -(-count // LANES) * LANES  # so that no exponential is left over for scalar code
     for s in range(count, whole):
         z[s] = 0
     for s in range(whole):
-        e[s] = exp_of_minus(abs(np.float64(z[s])), _LARGEST_EXPONENT)
+        e[s] = exp_of_minus(abs(np.float64(z[s])), LARGEST_EXPONENT)
         losses[s] = log_of_one_plus(e[s])
     for s in range(count):
         m = np.float64(some_sign[s] * z[s])
@@ -255,12 +257,13 @@ def _curve(e: Any, weight: Any, first: int, count: int, curvature: Any, at: int)
             some[s] *= some_weight[s]
 
 
-@jit(fastmath=_SUMS)
-def _total(values: Any, count: int) -> Any:
-    total = values[0] * 0
+@jit(fastmath=SUMS)
+def total(values: Any, count: int) -> Any:
+    """Return the sum of the first ``count`` values."""
+    result = values[0] * 0
     for s in range(count):
-        total += values[s]
-    return total
+        result += values[s]
+    return result
 
 
 # -- rows for weighted Gram matrices, with a last column of ones for the intercept
@@ -269,11 +272,11 @@ def _total(values: Any, count: int) -> Any:
 @jit()
 def _weigh(data: Any, start: int, curvature: Any, gram: Any, wide: Any) -> None:
     """Write rows of X times the root of their curvatures to ``wide``: its W'W is their share."""
-    X = data[0]
+    X, (scaled_rows,) = data[0], wide
     p = X.shape[1]
     for s in range(len(curvature)):
         root = np.sqrt(np.float64(curvature[s]))
-        row, scaled = X[start + s], wide[s]
+        row, scaled = X[start + s], scaled_rows[s]
         for j in range(p):
             scaled[j] = root * row[j]
         scaled[p] = root
@@ -310,15 +313,15 @@ class Storage(NamedTuple):
     square: Any
 
 
-DENSE = Storage(_in_place, _find, _score, _advance, _weigh)
-GATHERED = Storage(_in_blocks, _copy, _score, _advance, _weigh)  # for mini-batches of dense rows
-SPARSE = Storage(_in_sparse_blocks, _find_sparse, _score_sparse, _advance_sparse, _add_pairs)
+DENSE = Storage(_in_place, _find, score, _advance, _weigh)
+GATHERED = Storage(_in_blocks, _copy, score, _advance, _weigh)  # for mini-batches of dense rows
+SPARSE = Storage(in_sparse_blocks, find_sparse, _score_sparse, _advance_sparse, _add_pairs)
 
 
 def room_for(storage: Storage, n_features: int, dtype: Any, weighted: bool) -> tuple[Any, ...]:
     """Return the scratch space of one thread: z, dz, losses and e, a block's dw, two blocks."""
     sparse = storage is SPARSE
-    size = _SPARSE_BLOCK if sparse else block_rows(n_features, np.dtype(dtype).itemsize)
+    size = SPARSE_BLOCK if sparse else block_rows(n_features, np.dtype(dtype).itemsize)
     samples = np.empty(size, dtype), np.empty(size, dtype), np.empty(size), np.empty(size)
     part = np.zeros(0 if sparse else n_features, dtype)
     if storage is DENSE:
@@ -342,6 +345,7 @@ class Passes(NamedTuple):
     curved: Any  # (data, theta, start, stop, curvature, slot, gram, wide, room) -> loss
     objective: Any  # (data, theta, rows, n, penalty, gradient, work) -> objective
     evaluate: Any  # the same, called by Python
+    finish: Any  # (slots, losses, n_chunks, theta, n, penalty, gradient) -> objective
 
 
 @cache
@@ -374,8 +378,8 @@ def passes_over(storage: Storage) -> Passes:
         score(X, place, count, theta, z, 0)
         for first in range(start, stop, size):
             _differentiate(z, sign, weight, place, count, losses, dz, e)
-            loss += _total(losses, count)
-            slot[len(slot) - 1] += _total(dz, count)
+            loss += total(losses, count)
+            slot[len(slot) - 1] += total(dz, count)
             if curvature is not None:
                 _curve(e, weight, place, count, curvature, first - offset)
             half = 1 - half
@@ -415,7 +419,7 @@ def passes_over(storage: Storage) -> Passes:
                 place = find(data, ALL_ROWS, start, count, blocks, 0)
                 score(X, place, count, theta, z, 0)
                 _differentiate(z, sign, weight, place, count, some, dz, e)
-                losses[k] += _total(some, count)
+                losses[k] += total(some, count)
 
     @entry
     def scores(data: Any, theta: Any, edges: Any, first: int, last: int, z: Any, room: Any) -> None:
@@ -448,7 +452,7 @@ def passes_over(storage: Storage) -> Passes:
             for begin in range(start, stop, size):
                 for s in range(count):
                     dz[s] = curvature[begin + s] * z[s]
-                slot[len(slot) - 1] += _total(dz, count)
+                slot[len(slot) - 1] += total(dz, count)
                 half = 1 - half
                 next_count = min(size, stop - begin - count)
                 next_place = find(data, ALL_ROWS, begin + count, next_count, blocks, half)
@@ -496,7 +500,7 @@ def passes_over(storage: Storage) -> Passes:
         value: float = objective(data, theta, rows, n, penalty, gradient, work)
         return value
 
-    return Passes(gradients, losses, scores, products, curved, objective, evaluate)
+    return Passes(gradients, losses, scores, products, curved, objective, evaluate, finish)
 
 
 @entry

@@ -9,17 +9,26 @@ from scipy import sparse
 
 import lrbackends as lrb
 from lrbackends import backends
-from lrbackends.backends import _chunks, numba_kernels
+from lrbackends.backends import _chunks, numba_kernels, numba_softmax
+from lrbackends.backends import numba_backend as native
 from lrbackends.backends.protocol import Batches, initial_state, pack
 from lrbackends.errors import UnsupportedError
 from lrbackends.objective import (
     EXACT_DIGITS,
     exact_sigmoid_and_loss,
+    exact_softmax_and_loss,
+    reference_hessian,
     reference_loss_gradient,
 )
 from lrbackends.solvers import FIRST_ORDER, UpdateRule
 
-JITTED = ("_numba_jit", "numba_reproducible", "numba_kernels", "numba_backend")
+JITTED = (
+    "_numba_jit",
+    "numba_reproducible",
+    "numba_kernels",
+    "numba_softmax",
+    "numba_backend",
+)
 
 
 def unjitted(function=None, **options):
@@ -38,7 +47,7 @@ def plain_python():
             patch.delattr(backends, name)
         module = importlib.import_module("lrbackends.backends.numba_backend")
     assert module is not importlib.import_module("lrbackends.backends.numba_backend")
-    assert not hasattr(module.kernels._score, "py_func")
+    assert not hasattr(module.kernels.score, "py_func")
     return module.NumbaBackend()
 
 
@@ -148,7 +157,7 @@ def test_the_unjitted_threaded_path_gives_the_same_numbers(plain_python, numba_b
 @pytest.mark.parametrize("itemsize", [4, 8])
 def test_blocks_have_whole_lanes(n_features, itemsize):
     rows = numba_kernels.block_rows(n_features, itemsize)
-    assert rows % numba_kernels._LANES == 0
+    assert rows % numba_kernels.LANES == 0
     assert 16 <= rows <= 512
 
 
@@ -172,7 +181,7 @@ def test_blocks_of_every_length_are_summed(numba_backend, n_rows, rounding_bound
 def test_each_sample_is_differentiated_to_the_last_digits(scale):
     """Loss, residual and curvature of single samples against 50-digit arithmetic."""
     z = scale * np.array([1.0, -1.0, 0.999, -0.5, 0.7])
-    count, size = len(z), numba_kernels._LANES
+    count, size = len(z), numba_kernels.LANES
     scores, dz, losses, e, curvature = (np.zeros(size) for _ in range(5))
     scores[:count] = z
     sign = np.array([1, 1, -1, -1, 1], np.int8)
@@ -315,9 +324,175 @@ def test_hessians_of_too_many_features_are_refused(numba_backend, kind):
     X = np.eye(3, 4001)
     data = X if kind == "dense" else sparse.csr_array(X)
     kernels = kernels_of(numba_backend, lrb.Problem(data, [0, 1, 0]))
-    with pytest.raises(UnsupportedError, match="4001 features"):
+    with pytest.raises(UnsupportedError, match="4001 coefficients"):
         kernels.hessian((np.zeros(4001), 0.0))
     assert kernels.hessian_product((np.zeros(4001), 0.0), (np.ones(4001), 0.0)).coef.shape == (
         1,
         4001,
     )
+
+
+# -- more than two classes
+
+
+def classes_of(noisy, K: int, storage: str = "float64") -> lrb.Problem:
+    """The noisy rows, rounded, with K labels and 1 to 3 as weights."""
+    rows = stored(storage, noisy)
+    n = rows.n_samples
+    weight = 1.0 + np.arange(n) % 3
+    return lrb.Problem(
+        rows.X, np.random.default_rng(K).permutation(n) % K, weight, dtype=rows.dtype
+    )
+
+
+def params_of(problem: lrb.Problem) -> lrb.Params:
+    rng = np.random.default_rng(problem.n_outputs)
+    coef = rng.normal(size=(problem.n_outputs, problem.n_features)) / 4
+    coef[:, ::2] = 0.0
+    return lrb.Params(coef.astype(problem.dtype), coef.sum(axis=1).astype(problem.dtype))
+
+
+PENALTIES = {"l2": lrb.Objective(l2=0.1), "elastic net": lrb.Objective(l2=0.1, l1=0.05)}
+
+
+@pytest.mark.parametrize(
+    ("storage", "arithmetic"),
+    [("float64", "fast"), ("int8", "fast"), ("sparse", "fast"), ("float64", "reproducible")],
+)
+def test_the_unjitted_softmax_gives_the_same_numbers(
+    plain_python, numba_backend, noisy, storage, arithmetic
+):
+    """Six classes are a tile of five and one more."""
+    problem, objective = classes_of(noisy, 6, storage), PENALTIES["elastic net"]
+    params, tolerance = params_of(problem), 30 * np.finfo(problem.dtype).eps
+    batches = Batches(np.arange(14).reshape(2, 7), np.array([7, 5]))
+    found = []
+    for backend in (plain_python, numba_backend):
+        kernels = kernels_of(backend, problem, objective, arithmetic=arithmetic)
+        loss, gradient = kernels.loss_gradient(params)
+        parts = [loss, pack(gradient), kernels.decision_function(problem.X, params)]
+        for some in (None, batches):
+            state, records = kernels.run(UpdateRule("gd", 0.2), initial_state(params), 2, some)
+            parts += [state.theta, records]
+        if arithmetic == "fast":
+            parts += [pack(kernels.hessian_product(params, params)), kernels.hessian(params)]
+        found.append(parts)
+    for plain, jitted in zip(*found, strict=True):
+        np.testing.assert_allclose(plain, jitted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("n_rows", [3, 4, 5, 7, 18, 300])
+@pytest.mark.parametrize("K", [3, 4, 5, 6, 9, 10, 11])
+def test_tiles_of_every_size_are_summed(numba_backend, K, n_rows, penalty):
+    """Rows and classes left over by tiles of four and five; sums of more than 256 rows."""
+    rng = np.random.default_rng(K)
+    X, y = rng.normal(size=(n_rows + K, 3)), np.arange(n_rows + K) % K
+    problem, objective = lrb.Problem(X, y), PENALTIES[penalty]
+    params = params_of(problem)
+    kernels = kernels_of(numba_backend, problem, objective)
+    loss, gradient, hessian = kernels.loss_gradient_hessian(params)
+    true_loss, truth = reference_loss_gradient(problem, objective, params)
+    assert loss == pytest.approx(float(true_loss), rel=1e-14)
+    np.testing.assert_allclose(pack(gradient), pack(truth).astype(float), rtol=0, atol=1e-14)
+    true_hessian = reference_hessian(problem, objective, params).astype(float)
+    np.testing.assert_allclose(hessian, true_hessian, rtol=0, atol=1e-14)
+    vector = lrb.Params(rng.normal(size=(K, 3)), rng.normal(size=K))
+    product = pack(kernels.hessian_product(params, vector))
+    np.testing.assert_allclose(product, true_hessian @ pack(vector), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 30.0, 300.0, 700.0, 1e5])
+def test_each_sample_of_many_classes_is_differentiated_to_the_last_digits(scale):
+    """Loss, residuals and curvature of single samples against 50-digit arithmetic."""
+    table = np.array([[1.0, -0.5, 0.25], [1.0, 0.999, 1.0], [-1.0, -0.25, 0.5], [0.0, 0.0, 0.125]])
+    z, u = scale * table, np.array([1.0, -2.0, 0.5])
+    labels, size = np.array([0, 1, 0, 2]), numba_kernels.LANES
+    count, K = z.shape
+    samples = (
+        np.zeros(size),
+        np.zeros(size),
+        np.zeros(size, np.int64),
+        np.zeros(size),
+        np.zeros(size),
+    )
+    scores, a, dz, bent, change = (np.zeros((K, size)) for _ in range(5))
+    scores[:, :count], change[:, :count] = z.T, u[:, None]
+    equal = np.zeros(0)
+    numba_softmax._differentiate(scores, labels, equal, 0, count, samples, a, dz)
+    losses = samples[0].copy()
+    numba_softmax._bend(change, a, 0, equal, 0, count, samples, bent)
+    with localcontext() as context:
+        context.prec = 10 * EXACT_DIGITS  # 1 - a may have hundreds of zeros
+        for s in range(count):
+            exact_z = [Decimal(float(v)) for v in z[s]]
+            residuals, loss = exact_softmax_and_loss(exact_z, int(labels[s]))
+            total = sum(v.exp() for v in exact_z)
+            p = [v.exp() / total for v in exact_z]
+            v = [Decimal(float(one)) for one in u]
+            curves = [
+                p[k] * sum(p[m] * (v[k] - v[m]) for m in range(K) if m != k) for k in range(K)
+            ]
+            truth = (loss, *residuals, *curves)
+            for value, exact in zip((losses[s], *dz[:, s], *bent[:, s]), truth, strict=True):
+                # Beyond exp(-708) = 3.4e-308 probabilities are taken at that; three times 3 u.
+                limit = abs(exact) * Decimal("4e-15") + Decimal("3.1e-307")
+                assert abs(Decimal(float(value)) - exact) <= limit
+
+
+@pytest.mark.parametrize("storage", ["float64", "int8", "sparse"])
+@pytest.mark.parametrize("K", [3, 10])
+def test_many_classes_have_the_same_bits_for_any_number_of_threads(
+    numba_backend, small_chunks, storage, K
+):
+    rng = np.random.default_rng(1)
+    rows = lrb.problem.Problem(rng.normal(size=(2000, 20)), np.arange(2000) % 2)
+    problem = classes_of(rows, K, storage)
+    params = params_of(problem)
+    found = []
+    for n_threads in (1, 2, 4):
+        kernels = kernels_of(numba_backend, problem, PENALTIES["elastic net"], n_threads=n_threads)
+        assert kernels._team.size == n_threads
+        assert len(kernels._edges) > 4
+        state, _ = kernels.run(UpdateRule("gd", 0.1), initial_state(params), 3, None)
+        found.append((bits(kernels, params), state.theta.tobytes()))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("K", [3, 10])
+def test_narrow_rows_of_many_classes_give_the_bits_of_wide_ones(numba_backend, noisy, K):
+    narrow = classes_of(noisy, K, "int8")
+    wide, params = narrow.widened(), params_of(narrow)
+    assert narrow.X.dtype != wide.X.dtype
+    assert bits(kernels_of(numba_backend, narrow), params) == bits(
+        kernels_of(numba_backend, wide), params
+    )
+
+
+@pytest.mark.parametrize("gradient", [-0.4, -0.1, 0.0, 0.1, 0.4, np.nan])
+@pytest.mark.parametrize("coefficient", [-2.0, 0.0, 3.0])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_slope_is_that_of_the_objective(gradient, coefficient, dtype):
+    objective = lrb.Objective(l1=0.25)
+    g, w = dtype(gradient), dtype(coefficient)
+    one = lrb.Params(np.array([[w]]), np.zeros(1, dtype))
+    slope = lrb.Params(np.array([[g]]), np.zeros(1, dtype))
+    truth = lrb.objective.absolute_penalty(objective, 0.0, one, slope)[1].coef[0, 0]
+    found = np.array([g])
+    native._penalise(0.0, np.array([w]), found, (1, 0.25, dtype(0.25)))
+    np.testing.assert_array_equal(found[0], truth)
+
+
+def test_two_classes_compile_nothing_of_more_and_the_other_way_round(
+    numba_backend, noisy, monkeypatch
+):
+    def refuse(*_):
+        raise AssertionError("not asked for")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(numba_softmax, "passes_over", refuse)
+        kernels_of(numba_backend, lrb.Problem(*noisy)).loss(([0.1, 0.2, 0.3], 0.0))
+    many = classes_of(noisy, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "passes_over", refuse)
+        kernels_of(numba_backend, many).loss(params_of(many))
