@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrbackends._containers import check_dimensions
+
 # What the compressed and the other dimension of each format are made of.
 _COMPRESSED = {
     "csr": ("row", "column"),
@@ -32,24 +34,33 @@ def as_csr(X: Any) -> Any:
     Raises
     ------
     TypeError, ValueError
-        X does not hold real numbers in two dimensions, or an index points outside of it.
+        X does not hold real numbers in two dimensions, its arrays do not fit one another, or an
+        index points outside of it.
     """
     from scipy import sparse
 
     if not sparse.issparse(X):
         X = X.tocsr()
-    if X.ndim != 2:
-        raise ValueError(f"X must have two dimensions (n_samples, n_features), got {X.ndim}")
+    check_dimensions(X.ndim)
+    _check_parts(X)
+    if X.dtype.kind == "c":
+        raise ValueError(f"X is complex ({X.dtype}); logistic regression needs real numbers")
     if X.dtype.kind not in "biuf":
         raise TypeError(f"sparse X has dtype {X.dtype}; its entries must be real numbers")
     own = X
     if X.format in _COMPRESSED:
         _check_compressed(X)
         # A container of its own: what X remembers of the order of its indices may be out of date.
-        native = X.data.astype(X.dtype.newbyteorder("="), copy=False)
-        own = type(X)((native, X.indices, X.indptr), shape=X.shape)
+        own = type(X)((_native(X.data), X.indices, X.indptr), shape=X.shape)
     elif X.format == "coo":
         _check_coordinates(X)
+    elif X.format == "dia":
+        own = sparse.dia_array((_native(X.data), X.offsets), shape=X.shape)
+    elif X.format == "dok":
+        try:
+            own = X.tocoo()
+        except ValueError as error:
+            raise ValueError(f"sparse X is damaged: {error}") from None
     csr = sparse.csr_array(own)
     if X.format != "csr":
         _check_compressed(csr)
@@ -57,6 +68,10 @@ def as_csr(X: Any) -> Any:
         csr = csr.copy()
         csr.sum_duplicates()
     return csr
+
+
+def _native(entries: NDArray[Any]) -> NDArray[Any]:
+    return entries.astype(entries.dtype.newbyteorder("="), copy=False)
 
 
 def cast_csr(csr: Any, dtype: np.dtype[Any]) -> Any:
@@ -86,11 +101,50 @@ def position_of(csr: Any, k: int) -> tuple[int, int]:
     return int(np.searchsorted(csr.indptr, k, side="right")) - 1, int(csr.indices[k])
 
 
+# The arrays of each format, the entries first, and of how many dimensions these are.
+_PARTS = {
+    "csr": (("data", "indices", "indptr"), 1),
+    "csc": (("data", "indices", "indptr"), 1),
+    "bsr": (("data", "indices", "indptr"), 3),
+    "coo": (("data", "row", "col"), 1),
+    "dia": (("data", "offsets"), 2),
+}
+
+
+def _check_parts(X: Any) -> None:
+    """Refuse arrays of other types or shapes than the format's, which SciPy's loops rely on."""
+    if X.format == "lil":
+        for row, (columns, entries) in enumerate(zip(X.rows, X.data, strict=True)):
+            if len(columns) != len(entries):
+                raise ValueError(
+                    f"sparse X is damaged: row {row} has {len(columns)} column indices and "
+                    f"{len(entries)} entries"
+                )
+    names, n_dimensions = _PARTS.get(X.format, ((), 0))
+    parts = {name: getattr(X, name) for name in names}
+    for name, part in parts.items():
+        expected = n_dimensions if name == "data" else 1
+        if not isinstance(part, np.ndarray) or part.ndim != expected:
+            raise ValueError(
+                f"sparse X is damaged: {name} must be an array of dimension {expected}"
+            )
+        if name != "data" and part.dtype.kind not in "iu":
+            raise ValueError(f"sparse X is damaged: {name} must hold integers, not {part.dtype}")
+    if X.format in ("coo", "dia") and len({len(part) for part in parts.values()}) > 1:
+        sizes = ", ".join(f"{len(part)} in {name}" for name, part in parts.items())
+        raise ValueError(f"sparse X is damaged: its arrays differ in length ({sizes})")
+    if X.format == "dia" and len(np.unique(X.offsets)) < len(X.offsets):
+        raise ValueError("sparse X is damaged: its offsets must differ from one another")
+
+
 def _check_compressed(X: Any) -> None:
     major, minor = _COMPRESSED[X.format]
     shape = X.shape[::-1] if X.format == "csc" else X.shape
     if X.format == "bsr":
-        shape = tuple(size // block for size, block in zip(shape, X.blocksize, strict=True))
+        blocks = X.data.shape[1:]
+        if any(not block or size % block for size, block in zip(shape, blocks, strict=True)):
+            raise ValueError(f"sparse X is damaged: blocks of shape {blocks} do not fill {shape}")
+        shape = tuple(size // block for size, block in zip(shape, blocks, strict=True))
     indptr, indices, n_entries = X.indptr, X.indices, len(X.data)
     if len(indptr) != shape[0] + 1 or indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any():
         raise ValueError(

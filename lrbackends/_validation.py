@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lrbackends._blas import single_threaded
-from lrbackends._csr import as_csr, cast_csr, column_sums, position_of
+from lrbackends._containers import (
+    as_array,
+    as_rows,
+    check_dimensions,
+    columns_of,
+    is_frame,
+    is_missing,
+    numbers_from_objects,
+    plain_frame,
+    sparse_frame,
+    vector_of,
+)
+from lrbackends._containers import feature_names_of as feature_names_of
+from lrbackends._csr import as_csr, cast_csr
+from lrbackends._scan import check_finite as check_finite
+from lrbackends._scan import scan as scan
 from lrbackends.errors import DtypeWarning, PrecisionWarning
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 # Whole numbers that X may stay in: computing with them in either float type is exact.
 _NARROW = (np.dtype(np.uint8), np.dtype(np.int8))
-# X is examined in parts, which threads share, and these in blocks that stay in cache.
-_PART_BYTES = 1 << 22
-_BLOCK_BYTES = 1 << 18
-_LARGEST = {np.dtype(np.float64): 1e100, np.dtype(np.float32): 1e15}
-_VANISHING = 1e-280  # a mean square below this may have lost digits; none is lost in larger units
-_LARGER = 2.0**600
+
+# Python's kinds of labels, bool before the int that it is, and the NumPy type to keep each in.
+_LABELS: dict[str, tuple[type, ...]] = {
+    "bool": (np.bool_, bool),
+    "int": (np.int64, int, np.integer),
+    "str": (np.str_, str),
+    "bytes": (np.bytes_, bytes),
+    "float": (np.float64, float, np.floating),
+}
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
@@ -85,16 +101,6 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     return str(value)
 
 
-def feature_names_of(X: Any) -> tuple[str, ...] | None:
-    """Return the column names of a data frame, or None for what has no named columns."""
-    columns = getattr(X, "columns", None)
-    return None if columns is None else tuple(str(c) for c in columns)
-
-
-def _column(names: tuple[str, ...] | None, j: int) -> str:
-    return f"column {j}" if names is None else f"column {j} ({names[j]!r})"
-
-
 def _refuse_mask(name: str, values: Any) -> None:
     if np.ma.isMaskedArray(values) and np.ma.is_masked(values):
         count = int(np.ma.getmaskarray(values).sum())
@@ -109,40 +115,6 @@ def _refuse_odd_containers(X: Any) -> None:
     if isinstance(X, np.matrix):
         raise TypeError("X is a numpy.matrix; convert it with numpy.asarray(X)")
     _refuse_mask("X", X)
-
-
-def _refuse_odd_columns(X: Any) -> None:
-    """Name the first column of a data frame that does not hold numbers or has missing values."""
-    for j, name in enumerate(X.columns):
-        column = X.iloc[:, j] if hasattr(X, "iloc") else X[name]  # names may repeat
-        kind = getattr(column.dtype, "kind", "O")
-        if kind not in "biuf" and not (kind == "O" and all(_is_number(v) for v in column)):
-            raise TypeError(
-                f"column {j} ({str(name)!r}) of X has dtype {column.dtype}, not numbers; "
-                "encode it as numbers or drop it"
-            )
-        missing = np.flatnonzero(np.asarray(column.isna())) if hasattr(column, "isna") else None
-        if missing is not None and len(missing):
-            raise ValueError(
-                f"column {j} ({str(name)!r}) of X has {len(missing)} missing or NaN values, "
-                f"the first in row {int(missing[0])}; fill or drop them"
-            )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, str)
-
-
-def _from_objects(X: NDArray[Any]) -> NDArray[Any]:
-    n_columns = int(np.shape(X)[1])
-    for k, value in enumerate(X.flat):
-        if not _is_number(value):
-            row, col = divmod(k, n_columns)
-            raise TypeError(
-                f"X[{row}, {col}] is {value!r} ({type(value).__name__}), not a number; "
-                "convert X to a numeric array first"
-            )
-    return X.astype(np.float64)
 
 
 def _storage(found: np.dtype[Any], dtype: np.dtype[Any], narrow: bool) -> np.dtype[Any]:
@@ -170,7 +142,10 @@ def as_matrix(X: Any, dtype: Any = None, *, narrow: bool = False) -> Any:
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Numbers. Never written to; copied only when its type or layout has to change.
+        Numbers: an array, a list of rows, a SciPy sparse matrix, a pandas or polars frame, an Arrow
+        table or record batch, a JAX array or a torch tensor on the CPU. Never written to; copied
+        only when its type or layout has to change, which is always so for several columns that
+        their container keeps apart.
     dtype : {"float64", "float32"}, optional
         Type to compute in. Default: float32 for float32 data, float64 for everything else.
     narrow : bool, default False
@@ -189,217 +164,94 @@ def as_matrix(X: Any, dtype: Any = None, *, narrow: bool = False) -> Any:
     """
     _refuse_odd_containers(X)
     if hasattr(X, "tocsr"):
-        csr = as_csr(X)
-        target = compute_dtype(csr, dtype)
-        _warn_of_rounding(csr.data, target)
-        with np.errstate(over="ignore"):
-            return cast_csr(csr, target)
-    if hasattr(X, "columns") and hasattr(X, "dtypes"):
-        _refuse_odd_columns(X)
-        X = X.to_numpy()
-    try:
-        array = np.asarray(X)
-    except ValueError:
-        lengths = [np.size(row) for row in X]
-        row = next(i for i, k in enumerate(lengths) if k != lengths[0])
-        raise ValueError(
-            f"X is ragged: row 0 has {lengths[0]} values but row {row} has {lengths[row]}"
-        ) from None
-    if array.ndim != 2:
-        hint = "; reshape one feature with X.reshape(-1, 1) or one sample with X.reshape(1, -1)"
-        raise ValueError(
-            f"X must have two dimensions (n_samples, n_features), got {array.ndim}"
-            + (hint if array.ndim == 1 else "")
-        )
-    kind = array.dtype.kind
-    if kind == "c":
-        raise ValueError(f"X is complex ({array.dtype}); logistic regression needs real numbers")
-    if kind == "O":
-        array = _from_objects(array)
-    elif kind not in "biuf":
-        what = "strings" if kind in "USTV" else "dates or times"
-        raise TypeError(
-            f"X has dtype {array.dtype}: {what} are not numbers; convert X to a numeric array first"
-        )
-    array_dtype = array.dtype.newbyteorder("=")
-    target = _storage(array_dtype, compute_dtype(array, dtype), narrow)
-    if kind == "b" and target == np.uint8:
+        return _sparse_matrix(X, dtype)
+    if is_frame(X):
+        if (made := sparse_frame(X)) is not None:
+            return _sparse_matrix(made, dtype)
+        if (array := plain_frame(X)) is None:
+            return _matrix_of_columns(X, dtype, narrow)
+    else:
+        array = as_array("X", X)
+    check_dimensions(array.ndim)
+    array = _numeric(array)
+    found = array.dtype.newbyteorder("=")
+    target = _storage(found, compute_dtype(array, dtype), narrow)
+    if array.dtype.kind == "b" and target == np.uint8:
         array = array.view(np.uint8)
-    _warn_of_rounding(array, target)
+    _warn_of_rounding([array], target)
     with np.errstate(over="ignore"):
         return np.require(array, dtype=target, requirements=["C", "A"])
 
 
-def _warn_of_rounding(values: NDArray[Any], target: np.dtype[Any]) -> None:
-    kind, size = values.dtype.kind, values.dtype.itemsize
-    if kind == "f" and size > 8:
+def _sparse_matrix(X: Any, dtype: Any) -> Any:
+    csr = as_csr(X)
+    target = compute_dtype(csr, dtype)
+    _warn_of_rounding([csr.data], target)
+    with np.errstate(over="ignore"):
+        return cast_csr(csr, target)
+
+
+def _matrix_of_columns(X: Any, dtype: Any, narrow: bool) -> NDArray[Any]:
+    columns = columns_of(X)
+    if not columns:
+        return np.empty((len(X), 0))
+    chunks = [chunk for column in columns for chunk in column]
+    common = np.result_type(*{chunk.dtype for chunk in chunks})
+    target = _storage(common, compute_dtype(np.empty(0, common), dtype), narrow)
+    _warn_of_rounding(chunks, target)
+    with np.errstate(over="ignore"):
+        return as_rows(columns, target)
+
+
+def _numeric(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array of two dimensions if it holds real numbers, those of objects as float64."""
+    kind, dtype = array.dtype.kind, array.dtype
+    if kind in "biuf":
+        return array
+    if kind == "O":
+        return numbers_from_objects("X", array)
+    if kind == "c":
+        raise ValueError(f"X is complex ({dtype}); logistic regression needs real numbers")
+    if dtype.names is not None:
+        raise TypeError(
+            f"X is a structured array with the fields {', '.join(dtype.names)}; convert it with "
+            "numpy.lib.recfunctions.structured_to_unstructured(X)"
+        )
+    if kind == "V":
+        raise TypeError(
+            f"X has dtype {dtype}, which NumPy does not compute with; convert X to float32"
+        )
+    what = "strings" if kind in "UST" else "dates or times"
+    raise TypeError(
+        f"X has dtype {dtype}: {what} are not numbers; convert X to a numeric array first"
+    )
+
+
+def _warn_of_rounding(parts: Sequence[NDArray[Any]], target: np.dtype[Any]) -> None:
+    wide = [part.dtype for part in parts if part.dtype.kind == "f" and part.dtype.itemsize > 8]
+    if wide:
         warnings.warn(
-            f"X has dtype {values.dtype} and is rounded to {target}",
+            f"X has dtype {wide[0]} and is rounded to {target}",
             DtypeWarning,
             stacklevel=outside_frame(),
         )
-    if kind in "iu" and size == 8 and values.size:
-        largest = max(int(values.max()), -int(values.min()))
-        if largest > 2**53:
-            warnings.warn(
-                f"X holds integers up to {largest}, above 2**53: they are rounded to {target}",
-                PrecisionWarning,
-                stacklevel=outside_frame(),
-            )
-
-
-def _entries(X: Any) -> NDArray[Any]:
-    """Return what is stored of a matrix: all of it, or of CSR the entries that are not zero."""
-    return X if isinstance(X, np.ndarray) else X.data
-
-
-def _first(X: Any, flags: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return row and column of the first stored entry that is marked."""
-    k = int(flags.argmax())
-    return divmod(k, X.shape[1]) if isinstance(X, np.ndarray) else position_of(X, k)
-
-
-def check_finite(X: Any, names: tuple[str, ...] | None = None) -> None:
-    """Raise ValueError naming the first entry of X that is NaN or infinite, and their number."""
-    entries = _entries(X)
-    if entries.size and not (np.isfinite(entries.max()) and np.isfinite(entries.min())):
-        bad = ~np.isfinite(entries)
-        row, col = _first(X, bad)
-        raise ValueError(
-            f"X has {int(bad.sum())} NaN or infinite values, the first ({X[row, col]}) in row "
-            f"{row}, {_column(names, col)}; fill or drop them"
-        )
-
-
-def scan(
-    X: Any,
-    dtype: np.dtype[Any],
-    names: tuple[str, ...] | None = None,
-    n_threads: int | None = None,
-) -> NDArray[np.float64]:
-    """Refuse entries that cannot be computed with, and measure the columns, in one pass.
-
-    Parameters
-    ----------
-    X : ndarray or csr_array of shape (n_samples, n_features)
-        As `as_matrix` returns it, with at least one row and column.
-    dtype : dtype
-        Type that will be computed in.
-    names : tuple of str, optional
-        Of the columns, for messages.
-    n_threads : int, optional
-        Default: all that the process may use. The bits do not depend on it.
-
-    Returns
-    -------
-    ndarray of shape (n_features,)
-        Root mean square of each column, float64.
-
-    Raises
-    ------
-    ValueError
-        NaN, infinite or subnormal entries, or a scale whose squares overflow.
-    """
-    n = X.shape[0]
-    with single_threaded(), _quiet():
-        squares, subnormal = _measured(X, n_threads)
-        vanished = np.flatnonzero(squares < n * _VANISHING)
-        rms = np.sqrt(squares / n)
-        if len(vanished) and X.dtype == np.float64:
-            rms[vanished] = np.sqrt(_squares_of(X, vanished, _LARGER) / n) / _LARGER
-    if not squares.max() <= _LARGEST[dtype] ** 2:
-        check_finite(X, names)
-        _check_scale(X, dtype)
-    if subnormal:
-        _refuse_subnormal(X, dtype)
-    return np.asarray(rms)
-
-
-def _quiet() -> np.errstate:
-    return np.errstate(over="ignore", under="ignore", invalid="ignore")
-
-
-def _measured(X: Any, n_threads: int | None) -> tuple[NDArray[np.float64], bool]:
-    """Return each column's sum of squares, and whether any entry is subnormal."""
-    if not isinstance(X, np.ndarray):
-        tiny = float(np.finfo(X.dtype).tiny)
-        square = np.square(X.data, dtype=np.float64)
-        near_zero = not square.min(initial=np.inf) >= max(tiny**2, _VANISHING)
-        return column_sums(X, square), near_zero and bool((np.abs(X.data) < tiny).any())
-    parts = _blocks(X, _PART_BYTES)
-    threads = min(len(parts), n_threads or available_threads())
-    if threads == 1:
-        found = list(map(_measured_part, parts))
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(_measured_part, parts))
-    # Added up in the order of the rows, so that the bits do not depend on the threads.
-    squares = np.add.reduce([part for part, _ in found])
-    return squares, any(subnormal for _, subnormal in found)
-
-
-def _measured_part(X: NDArray[Any]) -> tuple[NDArray[np.float64], bool]:
-    tiny = float(np.finfo(X.dtype).tiny) if X.dtype.kind == "f" else 0.0
-    least = max(tiny**2, _VANISHING)
-    squares, subnormal = np.zeros(X.shape[1]), False
-    blocks = _blocks(X, _BLOCK_BYTES)
-    room, ones = np.empty(blocks[0].shape), np.ones(len(blocks[0]))
-    for block in blocks:
-        with _quiet():  # each thread has an error state of its own
-            square = np.square(block, out=room[: len(block)], dtype=np.float64)
-            squares += ones[: len(block)] @ square
-        # Mostly nothing is near zero, or only zeros are; the squares tell.
-        if tiny and not square.min() >= least:
-            zeros = int(np.count_nonzero(block == 0))
-            if np.count_nonzero(square < least) > zeros:
-                subnormal = subnormal or int(np.count_nonzero(np.abs(block) < tiny)) > zeros
-    return squares, subnormal
-
-
-def _blocks(X: NDArray[Any], size: int) -> list[NDArray[Any]]:
-    """Cut an array into blocks of rows that have about ``size`` bytes in float64."""
-    rows = max(1, size // (8 * X.shape[1]))
-    return [X[start : start + rows] for start in range(0, len(X), rows)]
-
-
-def _squares_of(X: Any, columns: NDArray[np.intp], unit: float) -> NDArray[np.float64]:
-    """Return the sums of squares of some columns of ``unit`` X."""
-    if not isinstance(X, np.ndarray):
-        return column_sums(X, np.square(unit * X.data, dtype=np.float64))[columns]
-    squares = np.zeros(len(columns))
-    for block in _blocks(X, _BLOCK_BYTES):
-        some = unit * block[:, columns]
-        squares += np.einsum("ij,ij->j", some, some)
-    return squares
-
-
-def _check_scale(X: Any, dtype: np.dtype[Any]) -> None:
-    """Refuse entries whose squares overflow in ``dtype``.
-
-    Training forms sums of squares, and steps of one over them that must still move the weights.
-    """
-    entries = _entries(X)
-    largest = max(float(entries.max()), -float(entries.min()))
-    if largest > _LARGEST[dtype]:
-        raise ValueError(
-            f"X scale: the largest entry is {largest:.3g}, so ||X||^2 overflows {dtype} on the "
-            "way; standardise the columns"
-            + (" or use dtype='float64'" if dtype == np.float32 else "")
-        )
-
-
-def _refuse_subnormal(X: Any, dtype: np.dtype[Any]) -> None:
-    size = np.abs(_entries(X))
-    i, j = _first(X, (size > 0) & (size < np.finfo(size.dtype).tiny))
-    wider = ", or give X as float64" if size.dtype != dtype else ""
-    raise ValueError(
-        f"X[{i}, {j}] = {X[i, j]:.3g} is subnormal in {size.dtype}, which some engines flush to "
-        f"zero; rescale the columns or set such entries to 0{wider}"
+    integers = [part for part in parts if part.dtype.kind in "iu" and part.dtype.itemsize == 8]
+    largest = max(
+        (max(int(part.max()), -int(part.min())) for part in integers if part.size), default=0
     )
+    if largest > 2**53:
+        warnings.warn(
+            f"X holds integers up to {largest}, above 2**53: they are rounded to {target}",
+            PrecisionWarning,
+            stacklevel=outside_frame(),
+        )
 
 
 def as_labels(y: Any, n_samples: int | None = None) -> NDArray[Any]:
     """Return y as a one-dimensional array of class labels of one kind.
+
+    It may be an array, a list, a Series, an Arrow array, a tensor on the CPU or a frame of one
+    column; of categories and dictionaries the labels are the values that they stand for.
 
     Raises
     ------
@@ -409,7 +261,9 @@ def as_labels(y: Any, n_samples: int | None = None) -> NDArray[Any]:
     if y is None:
         raise TypeError("y is None; give one class label per row of X")
     _refuse_mask("y", y)
-    labels = np.asarray(y)
+    labels = vector_of("y", y, "labels")
+    if labels.dtype.kind in "US" and labels.ndim == 1 and isinstance(y, (list, tuple)):
+        labels = np.array(y, dtype=object)  # or NumPy would make strings of numbers among them
     if labels.ndim == 2 and labels.shape[1] == 1:
         from sklearn.exceptions import DataConversionWarning
 
@@ -423,12 +277,14 @@ def as_labels(y: Any, n_samples: int | None = None) -> NDArray[Any]:
         raise ValueError(f"y must be one-dimensional, got shape {labels.shape}")
     if n_samples is not None and len(labels) != n_samples:
         raise ValueError(f"X has {n_samples} rows but y has {len(labels)} labels")
+    if labels.dtype.kind in "OT":  # T: NumPy's strings of any length, which may be missing
+        labels = _one_kind(labels.astype(object))
     kind = labels.dtype.kind
-    if kind == "O":
-        labels = _one_kind(labels)
-        kind = labels.dtype.kind
-    if kind == "c":
-        raise ValueError("y is complex; class labels must be integers, booleans or strings")
+    if kind not in "biufUS":
+        what = "complex" if kind == "c" else f"of dtype {labels.dtype}"
+        raise (ValueError if kind == "c" else TypeError)(
+            f"y is {what}; class labels must be integers, booleans or strings"
+        )
     if kind == "f":
         bad = np.flatnonzero(~np.isfinite(labels))
         if len(bad):
@@ -445,37 +301,27 @@ def as_labels(y: Any, n_samples: int | None = None) -> NDArray[Any]:
     return labels
 
 
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float) and value != value
-
-
 def _one_kind(labels: NDArray[Any]) -> NDArray[Any]:
     """Turn an object array whose elements are all of one kind into an array of that kind."""
-    missing = next((i for i, value in enumerate(labels) if _is_missing(value)), None)
+    missing = next((i for i, value in enumerate(labels) if is_missing(value)), None)
     if missing is not None:
         raise ValueError(
             f"y has a missing label ({labels[missing]!r}) in row {missing}; drop such rows"
         )
-    kinds: dict[str, Any] = {}
-    for value in labels:
-        if isinstance(value, (bool, np.bool_)):
-            kinds.setdefault("bool", np.bool_)
-        elif isinstance(value, (int, np.integer)):
-            kinds.setdefault("int", np.int64)
-        elif isinstance(value, str):
-            kinds.setdefault("str", np.str_)
-        elif isinstance(value, (float, np.floating)):
-            kinds.setdefault("float", np.float64)
-        else:
-            kinds.setdefault(type(value).__name__, None)
+    kinds = {_kind_of_label(found): found for found in dict.fromkeys(map(type, labels))}
     if len(kinds) > 1:
         raise TypeError(f"y mixes {' and '.join(kinds)} labels; use one kind")
-    name, kind = next(iter(kinds.items()), ("", np.int64))
-    if kind is None:
+    name = next(iter(kinds), "int")
+    if name not in _LABELS:
         raise TypeError(f"y holds {name} objects; labels must be integers, booleans or strings")
-    return np.array(labels.tolist(), dtype=kind)
+    try:
+        return np.array(labels.tolist(), dtype=_LABELS[name][0])
+    except OverflowError:
+        raise ValueError("y holds integers of more than 64 bits; use smaller labels") from None
+
+
+def _kind_of_label(found: type) -> str:
+    return next((name for name, own in _LABELS.items() if issubclass(found, own)), found.__name__)
 
 
 def as_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray[np.float64] | None:
@@ -489,7 +335,9 @@ def as_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray[np.fl
     if sample_weight is None:
         return None
     _refuse_mask("sample_weight", sample_weight)
-    weight = np.asarray(sample_weight)
+    weight = vector_of("sample_weight", sample_weight, "weights")
+    if weight.dtype.kind == "O":
+        weight = numbers_from_objects("sample_weight", weight)
     if weight.dtype.kind not in "biuf":
         raise TypeError(f"sample_weight has dtype {weight.dtype}; weights must be numbers")
     weight = weight.astype(np.float64)
@@ -515,13 +363,6 @@ def as_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray[np.fl
     if total == 0:
         raise ValueError("sample_weight is zero in every row; at least one must be positive")
     return weight
-
-
-def available_threads() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def outside_frame() -> int:

@@ -1,6 +1,6 @@
 """Bad and odd input: each case has one outcome and one message, the same from every backend.
 
-The rows are numbered; ``test_no_row_is_silently_missing`` says which are tested and which wait.
+Dense and sparse. The rows are numbered, and ``test_no_row_is_silently_missing`` counts them.
 """
 
 import dataclasses
@@ -20,8 +20,6 @@ import lrbackends as lrb
 from lrbackends.errors import DivergenceError, UnsupportedError
 
 N_ROWS = 104
-# Rows that scikit-learn fits, or refuses later, and that are refused outright for now.
-LEFT = {37: "three classes need softmax outputs; two-class models only"}
 
 
 @dataclass(frozen=True)
@@ -72,10 +70,13 @@ def attempt(backend: str, X: Any, y: Any, sample_weight: Any = None, **options: 
 Change = Mapping[str, Any] | Callable[[Any], Mapping[str, Any]]  # arguments and options of a fit
 
 
+def changes_of(change: Change, data: Any) -> dict[str, Any]:
+    return dict(change(data) if callable(change) else change)
+
+
 def on_every_backend(names: tuple[str, ...], data: Any, change: Change) -> dict[str, Outcome]:
     """Return each backend's outcome, which must be the same but for the numbers learnt."""
-    changed = change(data) if callable(change) else change
-    arguments = {"X": data.X.copy(), "y": data.y.copy()} | changed
+    arguments = {"X": data.X.copy(), "y": data.y.copy()} | changes_of(change, data)
     outcomes = {name: attempt(name, **arguments) for name in names}
     first = outcomes[names[0]]
     for name, outcome in outcomes.items():
@@ -301,11 +302,6 @@ REFUSED: list[tuple[str, Change, tuple[Any, ...]]] = [
         (ValueError, "y looks continuous", "row 0 is 0.7", "whole numbers, booleans or strings"),
     ),
     (
-        "r37-three-classes",
-        {"y": np.arange(60) % 3},
-        (ValueError, "y has 3 classes (0, 1, 2)", "keep two of them"),
-    ),
-    (
         "r39-two-columns-of-y",
         lambda d: {"y": np.column_stack([d.y, d.y])},
         (ValueError, "y must be one-dimensional", "(60, 2)"),
@@ -323,7 +319,7 @@ REFUSED: list[tuple[str, Change, tuple[Any, ...]]] = [
     (
         "r43-pandas-NA-among-labels",
         lambda d: {"y": missing_int(d.y)},
-        (ValueError, "y has", "(nan) in row 5", "drop"),
+        (ValueError, "y has 1 missing labels", "the first in row 5", "drop"),
     ),
     (
         "r43-pandas-NA-among-objects",
@@ -374,6 +370,11 @@ REFUSED: list[tuple[str, Change, tuple[Any, ...]]] = [
         "r73-numbers-as-string-objects",
         lambda d: {"X": replaced(d.X, (4, 1), "1.5")},
         (TypeError, "X[4, 1] is '1.5' (str), not a number", "numeric array"),
+    ),
+    (
+        "r73-nothing-among-objects",
+        lambda d: {"X": replaced(d.X, (4, 1), None)},
+        (ValueError, "X[4, 1] is missing (None)", "fill or drop it"),
     ),
     (
         "r74-numbers-as-strings",
@@ -489,10 +490,49 @@ REFUSED: list[tuple[str, Change, tuple[Any, ...]]] = [
         {"solver": "newtn"},
         (ValueError, "solver='newtn' is unknown", "gd, momentum, nesterov, adam"),
     ),
+    (
+        "r41-mixed-labels-in-a-list",
+        lambda d: {"y": ["a", *d.y[1:].tolist()]},
+        (TypeError, "y mixes str and int labels", "use one kind"),
+    ),
     ("r102-csr-index-too-large", lambda d: {"X": csr(d.X, 9)}, DAMAGED),
     ("r103-csr-index-far-too-large", lambda d: {"X": csr(d.X, 100_000_000)}, DAMAGED),
     ("r104-csr-negative-index", lambda d: {"X": csr(d.X, -5)}, DAMAGED),
 ]
+
+
+# What sparse matrices cannot hold, or what is one already.
+DENSE_ONLY = re.compile(
+    r"r(19|62|71|73|74|75|76|78|81|82|83|102|103|104)-|r80-masked-entries|r15-.*frame"
+)
+
+
+def sparsely(change: Change) -> Change:
+    """The same with X in CSR form, or COO of as many dimensions as it has."""
+
+    def changed(data: Any) -> dict[str, Any]:
+        made = {"X": data.X} | changes_of(change, data)
+        form = sparse.csr_array if np.ndim(made["X"]) == 2 else sparse.coo_array
+        return made | {"X": form(made["X"])}
+
+    return changed
+
+
+SPARSE_REFUSED = [
+    pytest.param(change, says, id=name)
+    for name, change, says in REFUSED
+    if not DENSE_ONLY.match(name) and says[0] is not DivergenceError
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), SPARSE_REFUSED)
+def test_refused_when_sparse_in_the_same_words(backend_names, noisy, change, expected):
+    """Also by backends that do not cover sparse data: what is bad is bad everywhere."""
+    outcome = on_every_backend(backend_names, noisy, sparsely(change))["numpy"]
+    assert outcome.error is expected[0]
+    dense = attempt("numpy", **{"X": noisy.X, "y": noisy.y} | changes_of(change, noisy))
+    assert outcome.message == dense.message
+    assert outcome.categories == []
 
 
 @pytest.mark.parametrize(
@@ -509,10 +549,16 @@ def test_refused(backend_names, noisy, change, expected):
     assert outcome.categories == []
 
 
+@pytest.mark.parametrize("form", ["dense", "sparse"])
 @pytest.mark.parametrize("rate", [1e6, 1e300], ids="r94-rate-{:g}".format)
-def test_an_explosion_holds_the_best_weights(backend_names, noisy, rate):
-    outcomes = on_every_backend(backend_names, noisy, {"learning_rate": rate})
+def test_an_explosion_holds_the_best_weights(backend_names, noisy, rate, form):
+    change: Change = {"learning_rate": rate}
+    if form == "sparse":
+        backend_names, change = covering_sparse(backend_names), sparsely(change)
+    outcomes = on_every_backend(backend_names, noisy, change)
     for outcome in outcomes.values():
+        assert outcome.error is DivergenceError
+        assert "training diverged in epoch 1" in outcome.message
         assert outcome.result.status == "diverged"
         assert np.isfinite(outcome.result.coef).all()
         assert outcome.result.loss <= outcome.result.initial_loss
@@ -624,6 +670,46 @@ def test_other_types_are_the_same_numbers_in_float64(backend_names, noisy, chang
 
 
 # -- sparse data: the bits of sorted CSR, and of dense data up to rounding
+
+ODD_BESIDE_SPARSE = [
+    pytest.param(change, warned, id=name)
+    for name, change, warned in SAME_BITS
+    if re.match(r"r(29|3|40)", name)
+]
+
+
+@pytest.mark.parametrize(("change", "warned"), ODD_BESIDE_SPARSE)
+def test_odd_labels_and_weights_beside_sparse_data(backend_names, thin, change, warned):
+    names = covering_sparse(backend_names)
+    outcomes = on_every_backend(names, thin, sparsely(change))
+    plain = on_every_backend(names, thin, sparsely({}))
+    for name, outcome in outcomes.items():
+        assert outcome.error is None, outcome.message
+        assert outcome.categories == warned
+        assert outcome.result.coef.tobytes() == plain[name].result.coef.tobytes()
+
+
+SPARSE_TYPES = [
+    pytest.param(change, warned, id=name)
+    for name, change, warned in AS_FLOAT64
+    if re.match("r47|r48|r49-bool", name)  # SciPy has no float16
+]
+
+
+@pytest.mark.parametrize(("change", "warned"), SPARSE_TYPES)
+def test_other_types_of_sparse_data_are_the_same_numbers(backend_names, thin, change, warned):
+    def converted(d):
+        return {"X": np.asarray(change(d)["X"]).astype(np.float64)}
+
+    names = covering_sparse(backend_names)
+    outcomes = on_every_backend(names, thin, sparsely(change))
+    plain = on_every_backend(names, thin, sparsely(converted))
+    for name, outcome in outcomes.items():
+        assert outcome.error is None, outcome.message
+        extra = [f"{kind}Warning" for kind in warned]
+        assert outcome.categories == sorted(extra + plain[name].categories)
+        assert outcome.result.coef.tobytes() == plain[name].result.coef.tobytes()
+
 
 SPARSE: list[tuple[str, Callable[[np.ndarray], Any]]] = [
     ("r57-csr-matrix", sparse.csr_matrix),
@@ -757,6 +843,14 @@ def finite(result: Any) -> None:
 def learnt(result: Any) -> None:
     assert result.status == "completed"
     assert result.loss < result.initial_loss
+
+
+def three_outputs(result: Any) -> None:
+    learnt(result)
+    assert result.coef.shape[0] == len(result.intercept) == 3
+    assert result.classes.tolist() == [0, 1, 2]
+    # The gradients of the classes add up to zero, and training starts there.
+    np.testing.assert_allclose(result.coef.sum(axis=0), 0, atol=1e-14)
 
 
 def separated(result: Any) -> None:
@@ -894,6 +988,19 @@ FITTED: list[tuple[str, Change, dict[str, tuple[str, ...]], Callable[[Any], None
         {"PrecisionWarning": ("2**53", "rounded to float64"), "ScaleWarning": ("standardise",)},
         learnt,
     ),
+    ("r37-three-classes", {"y": np.arange(60) % 3}, {}, three_outputs),
+    (
+        "r37-three-classes-one-apart",
+        lambda d: {"y": np.where(d.X[:, 0] > 1, "c", np.where(d.y == 1, "b", "a"))},
+        {"SeparationWarning": ("the classes are separated", "set l2 > 0")},
+        separated,
+    ),
+    (
+        "r37-three-classes-duplicated-column",
+        lambda d: {"X": d.X[:, [0, 1, 2, 0]], "y": np.arange(60) % 3},
+        {"CollinearityWarning": ("columns 0, 3", "drop one or set l2 > 0")},
+        three_outputs,
+    ),
     ("r67-two-samples", lambda d: {"X": d.X[[0, 2]], "y": d.y[[0, 2]], "l2": 0.1}, {}, learnt),
     (
         "r84-one-epoch-is-not-enough",
@@ -926,6 +1033,44 @@ def test_fitted(backend_names, noisy, change, warned, check):
                 assert fragment in message
         finite(outcome.result)
         check(outcome.result)
+
+
+SPARSE_FITTED = [
+    pytest.param(change, warned, check, id=name)
+    for name, change, warned, check in FITTED
+    if not DENSE_ONLY.match(name)
+]
+
+
+@pytest.mark.parametrize(("change", "warned", "check"), SPARSE_FITTED)
+def test_fitted_when_sparse(backend_names, noisy, change, warned, check):
+    """With the same warnings, where sparse data are covered; elsewhere they are refused."""
+    covering = covering_sparse(backend_names)
+    for outcome in on_every_backend(covering, noisy, sparsely(change)).values():
+        assert outcome.error is None, outcome.message
+        assert outcome.categories == sorted(warned)
+        for category, message in outcome.warned:
+            for fragment in warned[category]:
+                assert fragment in message
+        finite(outcome.result)
+        check(outcome.result)
+    for name in set(backend_names) - set(covering):
+        given = {"X": noisy.X, "y": noisy.y} | changes_of(sparsely(change), noisy)
+        outcome = attempt(name, **given)
+        assert outcome.error is UnsupportedError
+        assert "sparse X" in outcome.message
+
+
+def test_r37_three_classes_are_learnt_alike_by_every_backend(backend_names, noisy):
+    outcomes = on_every_backend(backend_names, noisy, {"y": np.arange(60) % 3})
+    for outcome in outcomes.values():
+        for part in ("coef", "intercept"):
+            np.testing.assert_allclose(
+                getattr(outcome.result, part),
+                getattr(outcomes["numpy"].result, part),
+                rtol=1e-12,
+                atol=1e-15,
+            )
 
 
 def test_r44_float32_agrees_to_its_own_precision(backend_names, noisy):
@@ -1039,9 +1184,6 @@ def test_no_row_is_silently_missing():
     assert all(re.fullmatch(r"r\d{2,3}-\S+", name) for name in names)
     tested = {int(name[1:].split("-")[0]) for name in names}
     assert tested == set(range(1, N_ROWS + 1))
-    # Those left are refused in clear words, and that is tested.
-    refused = {int(name[1:].split("-")[0]) for name, *_ in REFUSED}
-    assert set(LEFT) <= refused
 
 
 def test_the_checks_above_can_fail(noisy):

@@ -198,6 +198,37 @@ def too_short(array):
     return make
 
 
+def replaced(name, array, change):
+    """Return a function that makes a matrix of that format with one of its arrays changed."""
+
+    def make(dense):
+        X = getattr(sparse, f"{name}_array")(dense)
+        if array in ("row", "col"):
+            X.coords = tuple(
+                change(part) if (array == "col") == k else part for k, part in enumerate(X.coords)
+            )
+        else:
+            setattr(X, array, change(getattr(X, array)))
+        return X
+
+    return make
+
+
+def longer_row(part):
+    def make(dense):
+        X = sparse.lil_array(dense)
+        getattr(X, part)[3].append(1)
+        return X
+
+    return make
+
+
+def far_key(dense):
+    X = sparse.dok_array(dense)
+    X._dict[(0, 10**8)] = 1.0
+    return X
+
+
 DAMAGED = {
     "csr-9": (spoilt("csr", "indices", 0, 9), "row 0 has column index 9, outside 0..5"),
     "csr-far": (spoilt("csr", "indices", 0, 10**8), "row 0 has column index 100000000"),
@@ -212,6 +243,41 @@ DAMAGED = {
     "indptr-ends-late": (spoilt("csr", "indptr", -1, 10**6), "indptr ends at 1000000 but there"),
     "indptr-short": (too_short("indptr"), "indptr must have 21 entries"),
     "data-short": (too_short("data"), "indices and"),
+    "indices-short": (too_short("indices"), "indices and"),
+    "indptr-float": (
+        replaced("csr", "indptr", lambda a: a + 0.5),
+        "indptr must hold integers, not float64",
+    ),
+    "indices-float": (
+        replaced("csc", "indices", lambda a: a.astype(float)),
+        "indices must hold integers, not float64",
+    ),
+    "indices-2d": (
+        replaced("csr", "indices", lambda a: a[None]),
+        "indices must be an array of dimension 1",
+    ),
+    "data-2d": (replaced("csr", "data", lambda a: a[None]), "data must be an array of dimension 1"),
+    "data-list": (replaced("csr", "data", list), "data must be an array of dimension 1"),
+    "indptr-far": (spoilt("csr", "indptr", slice(1, 20), 2**31 - 1), "never fall"),
+    "bsr-blocks": (
+        replaced("bsr", "data", lambda a: np.repeat(a, 4, axis=2)),
+        "do not fill (20, 6)",
+    ),
+    "bsr-empty-blocks": (replaced("bsr", "data", lambda a: a[:, :0]), "do not fill (20, 6)"),
+    "coo-short": (
+        replaced("coo", "col", lambda a: a[:-1]),
+        "its arrays differ in length",
+    ),
+    "coo-data-short": (replaced("coo", "data", lambda a: a[:-1]), "its arrays differ in length"),
+    "coo-float": (replaced("coo", "row", lambda a: a + 0.5), "row must hold integers"),
+    "dia-short": (replaced("dia", "data", lambda a: a[:-1]), "its arrays differ in length"),
+    "dia-repeated": (
+        replaced("dia", "offsets", np.zeros_like),
+        "its offsets must differ from one another",
+    ),
+    "lil-indices-long": (longer_row("rows"), "row 3 has"),
+    "lil-entries-long": (longer_row("data"), "row 3 has"),
+    "dok-far": (far_key, "axis 1 index 100000000 exceeds matrix dimension 6"),
 }
 
 
@@ -229,14 +295,60 @@ def test_damaged_indices_are_refused_before_they_are_used(dense, make, says):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_damaged_is_refused_or_harmless(dense, seed):
+    """Each array of each format, changed at random in value, length, type or dimension."""
+    rng = np.random.default_rng(seed)
+    changes = (
+        lambda a: put(a, rng.integers(len(a), size=2), rng.choice([-5, 0, 1, 6, 20, 2**31 - 1], 2)),
+        lambda a: a[:-1],
+        lambda a: np.append(a, a[-1:], axis=0),
+        lambda a: a.astype(float),
+        lambda a: a[None],
+        lambda a: a.astype(object),
+        lambda a: a.astype(a.dtype.newbyteorder()),
+    )
+    arrays = {"coo": ("data", "row", "col"), "dia": ("data", "offsets")}
+    messages = []
+    for _ in range(200):
+        name = str(rng.choice(["csr", "csc", "bsr", "coo", "dia"]))
+        array = str(rng.choice(arrays.get(name, COMPRESSED_ARRAYS)))
+        try:
+            X = replaced(name, array, changes[rng.integers(len(changes))])(dense)
+        except ValueError:  # SciPy does not let this happen
+            continue
+        try:
+            made = as_csr(X)
+        except (TypeError, ValueError) as error:
+            messages.append(str(error))
+        else:
+            made.check_format(full_check=True)
+            assert made.shape == dense.shape
+    assert len(messages) > 50
+    assert all(message.startswith("sparse X ") for message in messages)
+
+
+def put(array, where, values):
+    array = array.copy()
+    array[where] = np.broadcast_to(values, array[where].T.shape).T
+    return array
+
+
+def of_objects(dense):
+    X = sparse.csr_array(dense)
+    X.data = X.data.astype(object)
+    return X
+
+
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
         (lambda X: sparse.coo_array(X[0]), ValueError, "two dimensions .*, got 1"),
         (lambda X: sparse.csr_array(X[0]), ValueError, "two dimensions .*, got 1"),
-        (lambda X: sparse.csr_array(X + 1j), TypeError, "dtype complex128; .* real numbers"),
+        (lambda X: sparse.csr_array(X + 1j), ValueError, "X is complex .complex128.; .* real"),
+        (lambda X: of_objects(X), TypeError, "dtype object; its entries must be real numbers"),
     ],
-    ids=["coo-1d", "csr-1d", "complex"],
+    ids=["coo-1d", "csr-1d", "complex", "objects"],
 )
 def test_other_shapes_and_types_are_refused(dense, make, error, says):
     with pytest.raises(error, match=says):

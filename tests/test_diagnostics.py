@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn import datasets
 
 import lrbackends as lrb
 from lrbackends.diagnostics import collinear_columns, separating_columns
@@ -12,7 +13,8 @@ NO_INTERCEPT = lrb.Objective(fit_intercept=False)
 
 
 def start_of(problem):
-    return lrb.Params(np.zeros((1, problem.n_features)), np.zeros(1))
+    shape = problem.n_outputs, problem.n_features
+    return lrb.Params(np.zeros(shape), np.zeros(shape[0]))
 
 
 def separated(X, y, objective=FREE):
@@ -134,6 +136,121 @@ def test_the_scale_of_columns_does_not_matter(noisy, quasi):
     for scale in ([1e-5, 1.0, 1.0], [1e5, 1.0, 1e-3]):
         assert separated(X * scale, y) == "quasi-completely, along column 0"
         assert separated(noisy.X * scale, noisy.y) is None
+
+
+# -- more than two classes
+
+
+@pytest.fixture
+def iris():
+    """Of which it is known that setosa is apart from the others, and these are not."""
+    data = datasets.load_iris()
+    return pd.DataFrame(data.data, columns=["sl", "sw", "pl", "pw"]), data.target_names[data.target]
+
+
+@pytest.fixture
+def three(noisy):
+    """60 rows of 3 classes that overlap."""
+    z = noisy.X @ np.eye(3) + np.random.default_rng(5).gumbel(size=(60, 3))
+    return noisy.X, z.argmax(axis=1)
+
+
+def test_three_overlapping_classes_are_not_reported(three):
+    assert separated(*three) is None
+
+
+def test_three_completely_separated_classes(noisy):
+    X = noisy.X
+    y = np.digitize(X[:, 1], [-0.4, 0.4])  # the middle one is told by the intercepts
+    report = separated(X, np.array(["low", "middle", "high"])[y])
+    assert report.startswith("completely, along column")
+    assert report.endswith("classes 'high' / 'low' / 'middle' from one another")
+    problem = lrb.Problem(X[:, 1:2], y)
+    weights = lrb.Params(np.array([[-9.0], [0.0], [9.0]]), np.array([-3.6, 0.0, -3.6]))
+    told = separating_columns(problem, FREE, weights)
+    assert told == "completely: every sample is on its right side of the hyperplanes found"
+    assert separated(X[:, 1:2], y) == (
+        "completely, along column 0: classes 0 / 1 / 2 from one another"
+    )
+
+
+def test_the_class_that_is_apart_is_named(iris):
+    X, y = iris
+    report = separated(X, y)
+    assert report.startswith("quasi-completely, along columns 0 ('sl')")
+    assert report.endswith(": class 'setosa' from classes 'versicolor', 'virginica'")
+    assert separated(X[y != "setosa"], y[y != "setosa"]) is None
+    assert separated(X[y != "virginica"], y[y != "virginica"]).startswith("completely, along")
+
+
+def test_quasi_separation_of_three_classes_names_columns_and_classes(three):
+    """Column 0 is positive for class 2 alone, and otherwise zero."""
+    X, y = three
+    X = X.copy()
+    X[:, 0] = 0.0
+    X[np.flatnonzero(y == 2)[:3], 0] = [1.0, 2.0, 3.0]
+    frame = pd.DataFrame(X, columns=["dose", "b", "c"])
+    expected = "quasi-completely, along column 0 ('dose'): classes 0, 1 from class 2"
+    assert separated(frame, y) == expected
+    assert separated(frame * [1e-4, 1.0, 1.0], y) == expected
+    assert separated(sparse.csr_array(X), y) == expected.replace(" ('dose')", "")
+    copied = np.column_stack([X, X[:, 1]])  # what these weigh against each other tells nothing
+    assert separated(copied, y).endswith("classes 0, 1 from class 2")
+
+
+def test_a_class_without_rows_is_told_where_there_is_an_intercept(three):
+    X, y = three
+    problem = lrb.Problem(X, y, classes=[0, 1, 2, 7])
+    report = separating_columns(problem, FREE, start_of(problem))
+    assert report.startswith("quasi-completely, along")
+    assert report.endswith("classes 0, 1, 2 from class 7")
+    assert separating_columns(problem, NO_INTERCEPT, start_of(problem)) is None
+
+
+def brute_force(X, y, K, n_draws=20_000):
+    """Whether a random direction of the weights lowers the scores of no right class."""
+    W = np.random.default_rng(0).normal(size=(n_draws, K, X.shape[1] + 1))
+    z = np.einsum("dkj,ij->dik", W, np.column_stack([X, np.ones(len(X))]))
+    own = np.take_along_axis(z, np.broadcast_to(y[None, :, None], (*z.shape[:2], 1)), axis=2)
+    return bool((own >= z).all(axis=(1, 2)).any())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_directions_agree_with_the_linear_program(seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(7, 1)), np.append([0, 1, 2], rng.integers(0, 3, size=4))
+    report = separated(X, y)
+    found = brute_force(X, y, 3)
+    assert found == (report is not None and report.startswith("completely"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_of_the_classes_are_reported_like_two_classes(seed):
+    """A class far away from two others changes nothing between these."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(30, 2))
+    y = (X[:, 0] > 0).astype(int) if seed % 2 else rng.integers(0, 2, size=30)
+    alone = separated(X, y)
+    both = separated(np.vstack([X, X[:5] + 100]), np.append(y, [2] * 5))
+    assert both.startswith("completely" if alone else "quasi-completely")
+    assert both.endswith(
+        "classes 0 / 1 / 2 from one another" if alone else "classes 0, 1 from class 2"
+    )
+
+
+def test_large_problems_of_many_classes_are_not_searched(monkeypatch, noisy):
+    X, y = noisy.X, np.digitize(noisy.X[:, 1], [-0.4, 0.4])
+    monkeypatch.setattr("lrbackends.diagnostics._SEARCH_ENTRIES", 60 * 3 * 4)
+    assert separated(X, y) is not None
+    monkeypatch.setattr("lrbackends.diagnostics._SEARCH_ENTRIES", 60 * 3 * 4 - 1)
+    assert separated(X, y) is None
+    assert separated(X, y > 0) is not None
+
+
+def test_collinear_columns_do_not_depend_on_the_classes(three):
+    X, y = three
+    assert collinear_columns(lrb.Problem(X[:, [0, 1, 2, 0]], y), FREE) == "columns 0, 3"
+    assert collinear_columns(lrb.Problem(X, y), FREE) is None
 
 
 # -- other forms of X
