@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from lrbackends import solvers
 from lrbackends._run import Run
+from lrbackends._standardised import StandardisedKernels
 from lrbackends._stopping import Pace
-from lrbackends.backends.protocol import Batches, State
+from lrbackends.backends.protocol import Batches, Kernels, State
 from lrbackends.errors import DivergenceWarning
+from lrbackends.objective import Objective, Params
 from lrbackends.result import TrainingResult
 
 if TYPE_CHECKING:
@@ -29,17 +31,41 @@ class FirstOrderRun(Run):
         y: Any,
         sample_weight: ArrayLike | None,
         validation_data: tuple[Any, Any] | None,
+        classes: ArrayLike | None = None,
+        state: State | None = None,
     ) -> None:
-        super().__init__(trainer, X, y, sample_weight, validation_data)
+        super().__init__(trainer, X, y, sample_weight, validation_data, classes, state)
         with self._timed("data"):
             self.learning_rate = self._rate()
         self.rule = solvers.UpdateRule(
-            trainer.solver, self.learning_rate, trainer.momentum, trainer.decay2, trainer.epsilon
+            trainer.solver,
+            self.learning_rate,
+            trainer.momentum,
+            trainer.decay2,
+            trainer.epsilon,
+            trainer.schedule,
+            trainer.l2,
         )
         n, b = self.problem.n_samples, trainer.batch_size
         self.batch_size = b if b is not None and b < n else None
-        self.pace = Pace((self.batch_size or n) * (self.problem.n_features + 1))
+        self.pace = Pace(
+            (self.batch_size or n) * (self.problem.n_features + 1) * self.problem.n_outputs
+        )
         self.best: tuple[State, int] | None = None  # replaying so many steps from there is best
+
+    def _compiled(self) -> Kernels:
+        if self.scaling is None:
+            return super()._compiled()
+        unpenalised = Objective(fit_intercept=self.objective.fit_intercept)
+        self.plain = self._compile(self.problem, unpenalised)
+        return StandardisedKernels(self.plain, self.problem, self.objective, self.scaling)
+
+    def _given_params(self, params: Params) -> Params:
+        return params if self.scaling is None else self.scaling.from_columns(params)
+
+    def _reported(self, state: State) -> Params:
+        params = self._params(state)
+        return params if self.scaling is None else self.scaling.to_columns(params)
 
     def _rate(self) -> float:
         if self.trainer.learning_rate is not None:
@@ -60,7 +86,7 @@ class FirstOrderRun(Run):
         if self.batch_size is not None or self.trainer.callbacks:
             self.kernels.loss_gradient(self._params(state))
         if self.validation is not None:
-            self.kernels.decision_function(self.validation.X, self._params(state))
+            self.plain.decision_function(self.validation.X, self._reported(state))
 
     def _advance(self, state: State, epoch: int) -> tuple[State, int, str]:
         if self.batch_size is None:
@@ -87,7 +113,10 @@ class FirstOrderRun(Run):
         ``epoch + n - 1``; at the very end one more step is done for its record alone.
         """
         left = self.trainer.epochs - epoch
-        n = 1 if self.validation is not None else max(1, min(self.pace.steps(), left))
+        watched = self.validation is not None or any(
+            getattr(callback, "every_epoch", False) for callback in self.trainer.callbacks
+        )
+        n = 1 if watched else max(1, min(self.pace.steps(), left))
         began = time.perf_counter()
         after, records = self._steps(state, n, None)
         self.pace.took(time.perf_counter() - began, n)

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lrbackends._run import Run
-from lrbackends.backends.protocol import State, pack
+from lrbackends.backends.protocol import Kernels, State, pack
 from lrbackends.errors import UnsupportedError
 from lrbackends.objective import Params
-from lrbackends.problem import Problem
-from lrbackends.solvers import FIRST_ORDER, choose
+from lrbackends.solvers import FIRST_ORDER, OPTIMUM, PROXIMAL, choose
 from lrbackends.solvers.goal import Goal, Step
 from lrbackends.solvers.optimum import minimise
 from lrbackends.solvers.oracle import Oracle
@@ -20,8 +19,14 @@ from lrbackends.solvers.oracle import Oracle
 if TYPE_CHECKING:
     from lrbackends.trainer import Trainer
 
+_FIRST_DERIVATIVES = ("lbfgs", "proximal-newton")  # solvers that need no second ones
 _HIDDEN = 1e3  # a decrease below so many roundings of the objective counts as none
-_OF_UPDATE_RULES = {"learning_rate": None, "batch_size": None, "arithmetic": "fast"}
+_OF_UPDATE_RULES = {
+    "learning_rate": None,
+    "schedule": "constant",
+    "batch_size": None,
+    "arithmetic": "fast",
+}
 
 
 class OptimumRun(Run):
@@ -34,7 +39,14 @@ class OptimumRun(Run):
         y: Any,
         sample_weight: ArrayLike | None,
         validation_data: tuple[Any, Any] | None,
+        classes: ArrayLike | None = None,
+        state: State | None = None,
     ) -> None:
+        if state is not None:
+            raise ValueError(
+                f"state does not go with solver={trainer.solver!r}, which keeps none; give "
+                "init=(coef, intercept)"
+            )
         for name, value in _OF_UPDATE_RULES.items():
             given = getattr(trainer, name)
             if given != value:
@@ -43,20 +55,34 @@ class OptimumRun(Run):
                     f"own steps on all rows; leave it at {value!r} or choose a solver from "
                     f"{', '.join(FIRST_ORDER)}"
                 )
-        super().__init__(trainer, X, y, sample_weight, validation_data)
+        super().__init__(trainer, X, y, sample_weight, validation_data, classes, state)
         self.goal = Goal(trainer.gap, trainer.tol)
-        self.solver = choose(self.problem) if trainer.solver == "auto" else trainer.solver
-        if self.solver != "lbfgs" and not self.backend.capabilities().hessian:
+        self.solver = self._chosen_solver()
+        if self.solver not in _FIRST_DERIVATIVES and not self.backend.capabilities().hessian:
             raise UnsupportedError(
                 f"backend {self.backend.name!r} has no second derivatives, which "
                 f"solver={self.solver!r} needs; use solver='lbfgs' or another backend"
             )
-        self.oracle = Oracle(self.problem, self.objective, self._kernels_of)
         self.taken = 0  # steps so far; -1 before the start is evaluated
         self.best: State | None = None
 
-    def _kernels_of(self, problem: Problem) -> Any:
-        return self.kernels if problem is self.problem else self._compile(problem, self.objective)
+    def _chosen_solver(self) -> str:
+        """Return the solver, which has to suit the penalty."""
+        name, l1 = self.trainer.solver, self.objective.l1
+        if name == "auto":
+            return choose(self.problem, l1)
+        if (l1 > 0) != (name in PROXIMAL):
+            suited = PROXIMAL if l1 > 0 else OPTIMUM
+            raise ValueError(
+                f"solver={name!r} does not go with l1={l1:g}; choose {' or '.join(suited)}, or auto"
+            )
+        return name
+
+    def _compiled(self) -> Kernels:
+        scale = None if self.scaling is None else self.scaling.scale
+        self.oracle = Oracle(self.problem, self.objective, self._compile, scale=scale)
+        self.plain = self.oracle.kernels
+        return self.plain
 
     def _warm_up(self, state: State) -> None:
         """Nothing: these solvers' kernels are compiled by their first call."""
@@ -81,7 +107,8 @@ class OptimumRun(Run):
             return state, epoch, self._at_the_end()
         self.last, self.taken = step, self.taken + 1
         self.bound = step.bound if np.isfinite(step.bound) else np.nan
-        state = self._state(self.oracle.params(step.point.theta), self.taken)
+        centred = self.oracle.centred(step.point.theta)
+        state = self._state(self.oracle.params(centred), self.taken)
         records = np.array([[step.point.loss, np.abs(step.point.gradient).max()]])
         status = self._observe(self.taken, records, state)[1]
         if self.stopping.best_epoch == self.taken:
@@ -114,8 +141,9 @@ class OptimumRun(Run):
         named = f"{self.solver} (chosen by auto)" if self.trainer.solver == "auto" else self.solver
         trainer, loss = self.trainer, self.last.point.loss
         if status == "converged" and trainer.gap is not None and self.goal.met(self.last):
+            share = self.bound / loss if loss else 0.0
             return (
-                f"{named}: the objective is certified to be within {self.bound / loss:.1e} of its "
+                f"{named}: the objective is certified to be within {share:.1e} of its "
                 f"minimum, relatively, in {self._passes():.1f} passes over the rows"
             )
         if status == "converged" and not self.goal.met(self.last):

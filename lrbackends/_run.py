@@ -32,6 +32,7 @@ from lrbackends.errors import (
 from lrbackends.objective import Objective, Params, accuracy, as_params, mean_log_loss
 from lrbackends.problem import Problem
 from lrbackends.result import TrainingResult
+from lrbackends.scaling import scaling_of
 
 if TYPE_CHECKING:
     from lrbackends.trainer import Trainer
@@ -54,8 +55,11 @@ class Run:
         y: Any,
         sample_weight: ArrayLike | None,
         validation_data: tuple[Any, Any] | None,
+        classes: ArrayLike | None,
+        state: State | None,
     ) -> None:
-        self.trainer = trainer
+        self.trainer, self._given = trainer, state
+        self._of_more = classes is not None  # rows of more that there are
         self.timings: dict[str, float] = {}
         self._started = time.perf_counter()
         self.seed = (
@@ -65,14 +69,20 @@ class Run:
         )
         self.objective = Objective(trainer.l2, trainer.l1, trainer.fit_intercept)
         with self._timed("data"):
-            self.problem, self.validation = self._problems(X, y, sample_weight, validation_data)
+            self.problem, self.validation = self._problems(
+                X, y, sample_weight, validation_data, classes
+            )
+            self.scaling = (
+                scaling_of(self.problem, trainer.fit_intercept) if trainer.standardize else None
+            )
         with self._timed("import"):
             self.backend = get_backend(trainer.backend)
         with self._timed("data"):
             if not self.backend.capabilities().narrow:
                 self.problem = self.problem.widened()
                 self.validation = self.validation and self.validation.widened()
-            self.kernels = self._compile(self.problem, self.objective)
+            self.plain: Kernels  # those of X itself, where training is in other coordinates
+            self.kernels = self._compiled()
             self.validator = self._validator()
         self.solver = trainer.solver
         self.learning_rate = np.nan
@@ -99,9 +109,18 @@ class Run:
         y: Any,
         sample_weight: ArrayLike | None,
         validation_data: tuple[Any, Any] | None,
+        classes: ArrayLike | None,
     ) -> tuple[Problem, Problem | None]:
         n_threads = self.trainer.n_threads
-        whole = Problem(X, y, sample_weight, dtype=self.trainer.dtype, n_threads=n_threads)
+        whole = Problem(
+            X,
+            y,
+            sample_weight,
+            dtype=self.trainer.dtype,
+            classes=classes,
+            n_threads=n_threads,
+            warn_of_scale=not self.trainer.standardize,
+        )
         fraction = self.trainer.validation_fraction
         if validation_data is not None:
             if fraction is not None:
@@ -110,7 +129,11 @@ class Run:
                 raise TypeError("validation_data must be a pair (X, y)")
             try:
                 held = Problem(
-                    *validation_data, dtype=whole.dtype, classes=whole.classes, n_threads=n_threads
+                    *validation_data,
+                    dtype=whole.dtype,
+                    classes=whole.classes,
+                    n_threads=n_threads,
+                    warn_of_scale=False,
                 )
             except (TypeError, ValueError) as error:
                 raise type(error)(f"in validation_data: {error}") from None
@@ -135,6 +158,11 @@ class Run:
             raise ValueError(f"validation_fraction={fraction} does not work: {error}") from None
         return whole.take(np.sort(train)), whole.take(np.sort(test))
 
+    def _compiled(self) -> Kernels:
+        """Return the kernels that training uses, in its coordinates."""
+        self.plain = self._compile(self.problem, self.objective)
+        return self.plain
+
     def _compile(self, problem: Problem, objective: Objective) -> Kernels:
         return self.backend.compile(
             problem, objective, self.trainer.arithmetic, self.trainer.n_threads
@@ -158,6 +186,8 @@ class Run:
 
     def _start(self) -> State:
         init, problem = self.trainer.init, self.problem
+        if self._given is not None:
+            return self._continued(self._given)
         shape = problem.n_outputs, problem.n_features
         if isinstance(init, str):
             draw = np.zeros(shape[0] * (shape[1] + 1))
@@ -165,23 +195,43 @@ class Run:
                 draw = np.random.default_rng(self.seed).normal(
                     scale=self.trainer.init_scale, size=draw.shape
                 )
-            init = draw[:-1], draw[-1:]
+            init = draw[: shape[0] * shape[1]], draw[shape[0] * shape[1] :]
         params = as_params(init, problem)
+        if not isinstance(self.trainer.init, str):
+            params = self._given_params(params)
         if not all(np.isfinite(part).all() for part in params):
             raise ValueError("init has NaN or infinite parameters")
         if not self.objective.fit_intercept:
             params = Params(params.coef, np.zeros_like(params.intercept))
         return initial_state(params)
 
+    def _given_params(self, params: Params) -> Params:
+        """Return parameters of X in the coordinates of training."""
+        return params
+
+    def _continued(self, state: State) -> State:
+        """Return a state to go on from, copied."""
+        size = self.problem.n_outputs * (self.problem.n_features + 1)
+        vectors = [np.array(v, self.problem.dtype) for v in state[:4]]
+        if any(v.shape != (size,) or not np.isfinite(v).all() for v in vectors):
+            raise ValueError(f"state must hold four finite vectors of {size} entries")
+        theta, residual, first, second = vectors
+        return State(theta, residual, first, second, int(state.step))
+
     # -- stepping
 
     def _params(self, state: State) -> Params:
+        """Return the parameters in the coordinates of training."""
         return unpack(state.theta, self.problem.n_features)
+
+    def _reported(self, state: State) -> Params:
+        """Return the parameters that belong to X itself."""
+        return self._params(state)
 
     def _validate(self, state: State) -> float:
         """Record loss and accuracy on the validation rows; return the loss."""
         assert self.validation is not None
-        params, kernels = self._params(state), self.validator or self.kernels
+        params, kernels = self._reported(state), self.validator or self.plain
         z = kernels.decision_function(self.validation.X, params)
         loss = mean_log_loss(z, self.validation) if self.validator is None else kernels.loss(params)
         self.history["validation_loss"].append(loss)
@@ -223,7 +273,7 @@ class Run:
         if not self.trainer.callbacks:
             return False
         progress = TrainingProgress(
-            epoch, self.trainer.epochs, self.history, self._params(state), done
+            epoch, self.trainer.epochs, self.history, self._reported(state), done
         )
         answers = [callback(progress) for callback in self.trainer.callbacks]
         return any(answers)
@@ -288,10 +338,10 @@ class Run:
         return self._best(), best_epoch
 
     def _finish(self, state: State, at: int, epoch: int, status: str) -> TrainingResult:
-        trainer, params = self.trainer, self._params(state)
+        trainer, params = self.trainer, self._reported(state)
         loss = self.history["loss"][at - 1] if at > 0 else self.initial_loss
         reason = self._reason(status, epoch)
-        if status != "diverged" and trainer.l2 == trainer.l1 == 0:
+        if status != "diverged" and trainer.l2 == trainer.l1 == 0 and not self._of_more:
             with self._timed("checks"):
                 separated = diagnostics.separating_columns(self.problem, self.objective, params)
                 collinear = diagnostics.collinear_columns(self.problem, self.objective)
@@ -337,6 +387,8 @@ class Run:
             arithmetic=trainer.arithmetic,
             dtype=self.problem.dtype.name,
             state=state,
+            total_weight=self.problem.total_weight,
+            feature_names=self.problem.feature_names,
         )
         if status == "diverged":
             raise DivergenceError(f"{reason}; {self._largest_safe_step()}", result)
@@ -359,7 +411,9 @@ class Run:
         }[status]
 
     def _smoothness(self) -> float:
-        return solvers.smoothness(self.problem, self.objective, self.trainer.batch_size)
+        return solvers.smoothness(
+            self.problem, self.objective, self.trainer.batch_size, self.scaling
+        )
 
     def _largest_safe_step(self) -> str:
         rate = solvers.safe_rate(self._smoothness())

@@ -36,7 +36,10 @@ class TrainingProgress:
 
 
 class Callback(Protocol):
-    """Called between chunks of native steps, at most about 50 ms apart where a step is shorter."""
+    """Called between chunks of native steps, at most about 50 ms apart where a step is shorter.
+
+    One that has an attribute ``every_epoch`` that is true is called after every epoch.
+    """
 
     def __call__(self, progress: TrainingProgress, /) -> bool | None:
         """Look at ``progress``; return True to stop training."""

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from lrbackends import _validation as validation
 from lrbackends.backends import numpy_reproducible as reproducible
 from lrbackends.backends.protocol import State
-from lrbackends.objective import Params, accuracy, scores, sigmoid
+from lrbackends.objective import (
+    Params,
+    accuracy,
+    log_sigmoid,
+    log_softmax,
+    predicted,
+    scores,
+    sigmoid,
+    softmax,
+)
 from lrbackends.problem import Problem, dense_blocks
 
 STATUSES = (
@@ -28,14 +37,15 @@ STATUSES = (
 
 @dataclass(frozen=True)
 class LinearModel:
-    """A two-class model that can predict, wherever it came from.
+    """A model that can predict, wherever it came from.
 
     Attributes
     ----------
-    coef : ndarray of shape (1, n_features)
-    intercept : ndarray of shape (1,)
-    classes : ndarray of shape (2,)
-        A positive score predicts ``classes[1]``.
+    coef : ndarray of shape (n_outputs, n_features)
+        One output for two classes, one for each of more.
+    intercept : ndarray of shape (n_outputs,)
+    classes : ndarray of shape (K,)
+        With one output a positive score predicts ``classes[1]``.
     """
 
     coef: NDArray[Any]
@@ -53,20 +63,17 @@ class LinearModel:
         return False
 
     def _scores(self, X: Any, intercept: NDArray[Any]) -> NDArray[Any]:
+        """Return scores of shape (n_samples, n_outputs)."""
         if not self._reproducible:
-            return scores(X, Params(self.coef, intercept))
-        z, theta = np.empty(X.shape[0], self.coef.dtype), np.append(self.coef[0], intercept)
-        for rows, block in dense_blocks(X, self.coef.dtype):
-            z[rows] = reproducible.scores_of_rows(block, theta)
+            return scores(X, Params(self.coef, intercept)).reshape(-1, len(self.coef))
+        z = np.empty((X.shape[0], len(self.coef)), self.coef.dtype)
+        for k, theta in enumerate(np.column_stack([self.coef, intercept])):
+            for rows, block in dense_blocks(X, self.coef.dtype):
+                z[rows, k] = reproducible.scores_of_rows(block, theta)
         return z
 
-    def _sigmoid(self, z: NDArray[Any]) -> NDArray[Any]:
-        if self._reproducible:
-            return reproducible.sigmoid_and_loss(z.astype(np.float64))[0].astype(z.dtype)
-        return sigmoid(z)
-
     def decision_function(self, X: Any) -> NDArray[Any]:
-        """Return scores X coef' + intercept, shape (n_samples,).
+        """Return scores X coef' + intercept, (n_samples,) for two classes, else (n_samples, K).
 
         X is array-like or sparse, of shape (n_samples, n_features).
         """
@@ -80,30 +87,46 @@ class LinearModel:
         validation.check_finite(matrix, validation.feature_names_of(X))
         with np.errstate(over="ignore", invalid="ignore"):
             z = self._scores(matrix, self.intercept)
-            huge = ~np.isfinite(z)
+            huge = ~np.isfinite(z).all(axis=1)
             if huge.any():  # with the row scaled to 1 its terms cannot overflow and cancel to NaN
                 for rows, block in dense_blocks(matrix, dtype):
                     some = block[huge[rows]]
-                    size = np.abs(some).max(axis=1, initial=0.0)
-                    scaled = self._scores(some / size[:, None], np.zeros_like(self.intercept))
+                    size = np.abs(some).max(axis=1, keepdims=True, initial=0.0)
+                    scaled = self._scores(some / size, np.zeros_like(self.intercept))
                     z[rows][huge[rows]] = scaled * size
-            return z
+            return np.asarray(z[:, 0] if len(self.coef) == 1 else z)
+
+    def _finite_scores(self, X: Any) -> NDArray[Any]:
+        """Return scores whose differences are numbers."""
+        limit = np.finfo(self.coef.dtype).max / 4
+        return np.clip(self.decision_function(X), -limit, limit)
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Return the probability of each class, shape (n_samples, 2), each in [0, 1]."""
-        z = self.decision_function(X)
-        return np.column_stack([self._sigmoid(-z), self._sigmoid(z)])
+        """Return the probability of each class, shape (n_samples, K), each in [0, 1]."""
+        z = self._finite_scores(X)
+        if self._reproducible:
+            return _reproducible_probabilities(z)
+        return softmax(z) if z.ndim == 2 else np.column_stack([sigmoid(-z), sigmoid(z)])
+
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+        """Return the logarithm of each probability with all its digits, shape (n_samples, K)."""
+        z = self._finite_scores(X)
+        return log_softmax(z) if z.ndim == 2 else np.column_stack([log_sigmoid(-z), log_sigmoid(z)])
 
     def predict(self, X: Any, threshold: float = 0.5) -> NDArray[Any]:
-        """Return class labels, shape (n_samples,).
+        """Return class labels, shape (n_samples,): those of the largest score.
 
-        ``classes[1]`` is predicted where its probability exceeds ``threshold``.
+        Of two classes ``classes[1]`` is predicted where its probability exceeds ``threshold``.
         """
         validation.check_number("threshold", threshold, high=1.0)
-        z = self.decision_function(X)
-        # The sign of the score decides at 1/2, so that rounding of the sigmoid cannot.
-        positive = z > 0 if threshold == 0.5 else self._sigmoid(z) > threshold
-        return np.asarray(self.classes[positive.astype(np.intp)])
+        if threshold == 0.5:  # scores decide, so that rounding of the probabilities cannot
+            return np.asarray(self.classes[predicted(self.decision_function(X))])
+        if len(self.classes) > 2:
+            raise ValueError(
+                f"threshold={threshold:g} is for two classes; of {len(self.classes)} the most "
+                "probable is predicted"
+            )
+        return np.asarray(self.classes[(self.predict_proba(X)[:, 1] > threshold).astype(np.intp)])
 
     def accuracy(self, X: Any, y: Any) -> float:
         """Return the share of rows of X whose predicted label is the one in y."""
@@ -111,16 +134,30 @@ class LinearModel:
         return accuracy(self.decision_function(problem.X), problem)
 
 
+def _reproducible_probabilities(z: NDArray[Any]) -> NDArray[Any]:
+    """Return sigmoid or softmax of scores by the operations of docs/reproducible-arithmetic.md."""
+    if z.ndim == 1:
+        both = [reproducible.sigmoid_and_loss(m.astype(np.float64))[0] for m in (-z, z)]
+        return np.column_stack(both).astype(z.dtype)
+    wide = z.astype(np.float64)
+    e = reproducible.exp_of_minus(wide.max(axis=1, keepdims=True) - wide)
+    rest = np.zeros(len(z))
+    for k in range(z.shape[1]):  # left to right, without the first of the largest
+        rest += np.where(wide.argmax(axis=1) == k, 0.0, e[:, k])
+    return np.asarray((e / (1.0 + rest)[:, None]).astype(z.dtype))
+
+
 @dataclass(frozen=True)
 class TrainingResult(LinearModel):
-    """A trained two-class model and how training went.
+    """A trained model and how training went.
 
     Attributes
     ----------
-    coef : ndarray of shape (1, n_features)
-    intercept : ndarray of shape (1,)
-    classes : ndarray of shape (2,)
-        A positive score predicts ``classes[1]``.
+    coef : ndarray of shape (n_outputs, n_features)
+        One output for two classes, one for each of more.
+    intercept : ndarray of shape (n_outputs,)
+    classes : ndarray of shape (K,)
+        With one output a positive score predicts ``classes[1]``.
     loss : float
         The objective (penalty included) on all training rows at the returned parameters.
     gradient_norm : float
@@ -158,7 +195,11 @@ class TrainingResult(LinearModel):
         Solvers that seek the optimum compile within ``run``, at the first call of each kernel.
     backend, solver, arithmetic, dtype : str
     state : State
-        The solver's state at the returned parameters.
+        The solver's state at the returned parameters (standardised ones with ``standardize``).
+    total_weight : float
+        Sum of the sample weights as they were given; the number of rows without any.
+    feature_names : tuple of str or None
+        Column names where X had them.
     """
 
     loss: float
@@ -180,6 +221,8 @@ class TrainingResult(LinearModel):
     arithmetic: str
     dtype: str
     state: State = field(repr=False)
+    total_weight: float = np.nan
+    feature_names: tuple[str, ...] | None = None
 
     @property
     def _reproducible(self) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from lrbackends import solvers
 from lrbackends._first_order import FirstOrderRun
 from lrbackends._validation import check_choice, check_dtype, check_number
-from lrbackends.backends.protocol import ARITHMETICS, Backend
+from lrbackends.backends.protocol import ARITHMETICS, Backend, State
 from lrbackends.callbacks import Callback
 from lrbackends.objective import Objective
 from lrbackends.result import TrainingResult
@@ -22,10 +22,10 @@ INITS = ("zeros", "normal")
 
 @dataclass(frozen=True)
 class Trainer:
-    """Train a two-class logistic regression on any backend.
+    """Train a logistic regression on any backend; softmax for more than two classes.
 
-    Minimises the weighted mean log-loss + ``(l2/2) |w|^2``; the intercept is not penalised. Every
-    backend does the same steps on the same rows and is stopped by the same rules.
+    Minimises the weighted mean log-loss + ``l1 |w|_1 + (l2/2) |w|^2``; the intercept is not
+    penalised. Every backend does the same steps on the same rows and is stopped by the same rules.
 
     Parameters
     ----------
@@ -34,17 +34,24 @@ class Trainer:
     solver : str, default "gd"
         An update rule: "gd", "momentum", "nesterov" or "adam". Or a solver that seeks the optimum:
         "lbfgs"; "newton" (the whole Hessian); "newton-cg" (Hessian products, for many features);
-        "sampled-newton" (few passes where there are many more rows than features); "auto" chooses
-        one of these four by `solvers.choose`.
+        "sampled-newton" (few passes where there are many more rows than features);
+        "proximal-newton" (with an L1 penalty); "auto" chooses one of these five by
+        `solvers.choose`.
     l2, l1 : float, default 0
-        Penalties, >= 0. No backend covers ``l1`` yet.
+        Penalties, >= 0. With ``l1`` weights become exactly 0; "gd" takes proximal steps then.
     fit_intercept : bool, default True
+    standardize : bool, default False
+        Train as if each column had mean 0 and deviation 1 (without an intercept: deviation 1), so
+        that penalties and steps treat columns alike. X is neither copied nor changed, and the
+        parameters returned are those of X.
     init : {"zeros", "normal"} or (coef, intercept), default "zeros"
         Where training starts; "normal" draws from a normal distribution of deviation ``init_scale``
         by ``random_state``.
     learning_rate : float, optional
         Default: 1/L, with L the smoothness of the objective (see `solvers.smoothness`); 0.001 for
         adam, whose steps do not scale with the gradient.
+    schedule : {"constant", "invscaling", "optimal"}, default "constant"
+        How the learning rate falls from step to step; see `solvers.UpdateRule`.
     epochs : int, default 1000
         Passes over the rows; without mini-batches also the number of steps. For a solver that seeks
         the optimum: its most steps.
@@ -93,8 +100,10 @@ class Trainer:
     l2: float = 0.0
     l1: float = 0.0
     fit_intercept: bool = True
+    standardize: bool = False
     init: str | tuple[ArrayLike, ArrayLike] = "zeros"
     learning_rate: float | None = None
+    schedule: str = "constant"
     epochs: int = 1000
     batch_size: int | None = None
     replacement: bool = False
@@ -116,6 +125,7 @@ class Trainer:
     def __post_init__(self) -> None:
         check_choice("solver", self.solver, solvers.SOLVERS)
         check_choice("arithmetic", self.arithmetic, ARITHMETICS)
+        check_choice("schedule", self.schedule, solvers.SCHEDULES)
         if isinstance(self.init, str):
             check_choice("init", self.init, INITS)
         elif not isinstance(self.init, (tuple, list)) or len(self.init) != 2:
@@ -123,8 +133,9 @@ class Trainer:
                 f"init must be {' or '.join(map(repr, INITS))} or (coef, intercept), "
                 f"got {self.init!r}"
             )
-        if not isinstance(self.replacement, (bool, np.bool_)):
-            raise TypeError(f"replacement must be True or False, got {self.replacement!r}")
+        for name in ("replacement", "standardize"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if not isinstance(self.callbacks, (tuple, list)) or not all(map(callable, self.callbacks)):
             raise TypeError(f"callbacks must be a list of callables, got {self.callbacks!r}")
         Objective(self.l2, self.l1, self.fit_intercept)
@@ -140,7 +151,8 @@ class Trainer:
             if self.solver in solvers.FIRST_ORDER:
                 raise ValueError(
                     f"gap={self.gap:g} needs a solver that certifies it: choose from "
-                    f"{', '.join(solvers.OPTIMUM)} or auto; solver={self.solver!r} takes tol"
+                    f"{', '.join((*solvers.OPTIMUM, *solvers.PROXIMAL))} or auto; "
+                    f"solver={self.solver!r} takes tol"
                 )
         if self.learning_rate is not None:
             check_number("learning_rate", self.learning_rate, open_low=True)
@@ -161,6 +173,9 @@ class Trainer:
         y: Any,
         sample_weight: ArrayLike | None = None,
         validation_data: tuple[Any, Any] | None = None,
+        *,
+        classes: ArrayLike | None = None,
+        state: State | None = None,
     ) -> TrainingResult:
         """Train on ``X`` and ``y``.
 
@@ -172,6 +187,11 @@ class Trainer:
             A weight of 2 counts as a repeated row.
         validation_data : (X, y), optional
             Rows that loss and accuracy are reported on after each epoch.
+        classes : array-like of shape (K,), optional
+            All labels that there are, ascending, where ``y`` may lack some: these rows are some of
+            more, and not looked through for separation and collinearity.
+        state : State, optional
+            An earlier result's ``state``, to go on from instead of ``init``; for update rules.
 
         Returns
         -------
@@ -187,7 +207,9 @@ class Trainer:
             The loss exploded; the best parameters are in its ``result``.
         """
         if self.solver in solvers.FIRST_ORDER:
-            return FirstOrderRun(self, X, y, sample_weight, validation_data).result()
+            return FirstOrderRun(
+                self, X, y, sample_weight, validation_data, classes, state
+            ).result()
         from lrbackends._optimum import OptimumRun  # brings SciPy's linear algebra
 
-        return OptimumRun(self, X, y, sample_weight, validation_data).result()
+        return OptimumRun(self, X, y, sample_weight, validation_data, classes, state).result()

@@ -23,14 +23,15 @@ MODULES = {
 
 # Each room may import from itself and from those above it.
 ROOMS = (
-    ("errors", "_validation", "_csr", "_blas", "_units"),
-    ("problem", "objective"),
+    ("errors", "_validation", "_containers", "_csr", "_scan", "_blas", "_units"),
+    ("problem", "objective", "scaling"),
     ("backends",),
     ("solvers",),
     (
-        *("trainer", "_run", "_first_order", "_optimum", "_stopping"),
-        *("result", "callbacks", "diagnostics"),
+        *("trainer", "_run", "_first_order", "_optimum", "_standardised", "_stopping"),
+        *("result", "callbacks", "diagnostics", "inference", "many", "path"),
     ),
+    ("estimator", "estimator_cv", "_backend_choice", "_sklearn_callbacks", "_sklearn_input"),
     ("datasets", "_files", "model_file"),
     ("equivalence", "benchmarking"),
     ("report",),

@@ -690,7 +690,7 @@ def test_compiling_is_timed_as_compiling(
         ({"callbacks": (1,)}, TypeError, "callbacks must be"),
         ({"callbacks": print}, TypeError, "callbacks must be"),
         ({"l2": -0.1}, ValueError, "l2 must be .* >= 0, got -0.1"),
-        ({"l1": 0.1}, UnsupportedError, "does not cover an L1 penalty"),
+        ({"l1": 0.1, "solver": "adam"}, UnsupportedError, "takes no proximal steps"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

@@ -14,9 +14,11 @@ whose minimum over t gives, where r = R gamma < 1,
 
     F(theta) - F* <= (r + (1 - r) log(1 - r)) / R^2      (gamma^2 / 2 for small r)
 
-in the manner of Bach (2010, "Self-concordant analysis for logistic regression"). Rows left out of
-Q only lower it, so a sample of rows certifies as well; and a Hessian taken elsewhere, where no
-sampled margin differs by more than delta, does after division by exp(delta).
+in the manner of Bach (2010, "Self-concordant analysis for logistic regression"). With K outputs
+|l'''| <= (max u - min u) l'' along a change u of the scores, so that R has sqrt(2) times the
+longest of a row's norms in the outputs' parts of Q. Rows left out of Q only lower it, so a sample
+of rows certifies as well; and a Hessian taken elsewhere, where no sampled margin differs by more
+than delta, does after division by exp(delta).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from lrbackends.objective import sigmoid
+from lrbackends.objective import sigmoid, softmax
 from lrbackends.problem import Problem, dense_blocks
 from lrbackends.solvers.cholesky import factored
 from lrbackends.solvers.oracle import Oracle, Point, Vector
@@ -73,19 +75,23 @@ class Certificate:
     @cached_property
     def _row_norms(self) -> Vector:
         assert self._factor is not None
-        return row_norms(self._rows.problem, 1.0 / self._factor.scale)
+        scale = 1.0 / self._rows.rows_of(self._factor.scale)
+        return _contrast(self._rows) * row_norms(self._rows.problem, scale.max(axis=0))
 
     def bound(self, point: Point, wanted: float) -> float:
         """Return an upper bound on F(theta) - F*; infinite where it would exceed ``wanted``."""
         if self._factor is None:
             return float(np.inf)
+        with np.errstate(over="ignore", invalid="ignore"):  # no curvature left: no bound
+            return self._bound(point, wanted)
+
+    def _bound(self, point: Point, wanted: float) -> float:
+        assert self._factor is not None
         gamma = float(np.sqrt(point.gradient @ self._factor.solve(point.gradient)))
         if gamma * gamma > 2 * wanted:
             return float(np.inf)
         moved = point.theta - self._anchor.theta
-        loosened = (
-            float(np.exp(np.abs(self._rows.margins(moved)).max() / 2)) if moved.any() else 1.0
-        )
+        loosened = float(np.exp(self._rows.spread(moved).max() / 2)) if moved.any() else 1.0
         bound = gap(loosened * gamma, loosened * self._stretch * float(self._row_norms.max()))
         if bound > wanted and gamma * gamma <= wanted:
             # Few far rows, as of heavy tails, may stand in the way. Q need not have them.
@@ -144,31 +150,49 @@ def largest_eigenvalue_bound(product: Callable[[Vector], Vector], size: int) -> 
     return 2 * float(linalg.eigvalsh_tridiagonal(diagonal[: k + 1], beside[:k])[-1])
 
 
+def _contrast(oracle: Oracle) -> float:
+    """Return the norm of a difference of two outputs, sqrt(2), where there are several."""
+    return 1.0 if oracle.problem.n_outputs == 1 else float(np.sqrt(2.0))
+
+
 def strong_convexity_bound(oracle: Oracle, point: Point, wanted: float) -> float:
     """Return an upper bound on F - F* from the penalty's curvature; infinite above ``wanted``.
 
-    For a fixed w let G(w) be the minimum over the intercept b, at b*. G is strongly convex with
-    parameter l2, so F - F* <= F(w, b) - G(w) + |dG|^2 / (2 l2). With g_b the intercept's gradient
-    and h the mean of weight a (1 - a), self-concordance gives |b - b*| <= -log(1 - |g_b| / h); by
-    convexity F - G <= |g_b| |b - b*|, and dG differs from dw by at most |b - b*| max|x_i| / 4.
+    For fixed w let G(w) be the minimum over the intercepts b, at b*. G is strongly convex in the
+    norm of the penalty P, so F - F* <= F(w, b) - G(w) + dG' P^-1 dG / 2. With g_b the intercepts'
+    gradient, h the least curvature along them (of those that sum up to 0) and c = 1, or sqrt(2) for
+    K outputs, self-concordance gives |b - b*| <= -log(1 - c |g_b| / h) / c; by convexity F - G <=
+    |g_b| |b - b*|, and dG differs from dw by at most |b - b*| max|x_i| / 4, norms of x being in
+    P^-1, too (/ 2 for K outputs: their probabilities change half as much as scores, at most).
     """
-    l2, p = oracle.objective.l2, oracle.problem.n_features
-    if l2 == 0:
+    p, outputs = oracle.problem.n_features, oracle.problem.n_outputs
+    penalty = oracle.penalty[: outputs * p]
+    if not (penalty > 0).all():
         return float(np.inf)
-    slope = float(np.linalg.norm(point.gradient[:p]))
-    if slope * slope > 2 * l2 * wanted:
+    slope = float(np.linalg.norm(point.gradient[: outputs * p] / np.sqrt(penalty)))
+    if slope * slope > 2 * wanted:
         return float(np.inf)
-    bound = slope * slope / (2 * l2)
-    if oracle.size > p:
-        a = sigmoid(oracle.margins(point.theta))
-        h = float(oracle.problem.exact_weight @ (a * (1 - a))) / len(a)
-        g_b = abs(float(point.gradient[p]))
-        if not g_b < h:
+    bound = slope * slope / 2
+    if oracle.size > len(penalty):
+        h, c = _intercept_curvature(oracle, point), _contrast(oracle)
+        g_b = float(np.linalg.norm(point.gradient[outputs * p :]))
+        if not c * g_b < h:
             return float(np.inf)
-        distance = -float(np.log1p(-g_b / h))
-        slope += distance * float(row_norms(oracle.problem, np.ones(p)).max()) / 4
-        bound = g_b * distance + slope * slope / (2 * l2)
+        distance = -float(np.log1p(-c * g_b / h)) / c
+        longest = float(row_norms(oracle.problem, 1 / np.sqrt(penalty[:p])).max())
+        slope += distance * longest / (4 if outputs == 1 else 2)
+        bound = g_b * distance + slope * slope / 2
     return _within(oracle, point, bound, wanted)
+
+
+def _intercept_curvature(oracle: Oracle, point: Point) -> float:
+    """Return the least curvature along the intercepts, of several along those that sum up to 0."""
+    z, weight = oracle.scores(point.theta), oracle.problem.exact_weight
+    if z.ndim == 1:
+        return float(weight @ (sigmoid(z) * sigmoid(-z))) / len(z)
+    a = softmax(z)
+    mean = np.diag(weight @ a) - (a * weight[:, None]).T @ a
+    return float(linalg.eigvalsh(mean / len(z))[1])  # the first is 0, of equal changes
 
 
 def _within(oracle: Oracle, point: Point, bound: float, wanted: float) -> float:

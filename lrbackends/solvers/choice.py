@@ -7,7 +7,8 @@ from lrbackends.problem import Problem
 from lrbackends.solvers.rules import FIRST_ORDER
 
 OPTIMUM = ("lbfgs", "newton", "newton-cg", "sampled-newton")
-SOLVERS = (*FIRST_ORDER, *OPTIMUM, "auto")
+PROXIMAL = ("proximal-newton",)  # those that seek the optimum with an L1 penalty
+SOLVERS = (*FIRST_ORDER, *OPTIMUM, *PROXIMAL, "auto")
 
 _FEW_FEATURES = 300  # whose whole Hessian is cheap
 _FOR_A_METRIC = 5  # rows per feature from which on a sample's Hessian is worth taking
@@ -15,15 +16,25 @@ _FOR_A_SOLUTION = 500  # and from which on it beats the whole Hessian of few fea
 _SMALL = 1_000_000  # entries of X from which on passes cost more than the bookkeeping of samples
 
 
-def choose(problem: Problem) -> str:
+def choose(problem: Problem, l1: float = 0.0) -> str:
     """Return the solver that ``auto`` stands for.
 
+    With an L1 penalty: "proximal-newton".
+    More than two classes: "newton" up to 300 coefficients; else, for dense data with at least 5
+    rows per feature, "sampled-newton"; else "lbfgs".
     Sparse data: "newton" up to 300 features (the Hessian is cheap: nonzeros of each row squared),
-    else "newton-cg". Dense data up to 300 features: "newton", or "sampled-newton" above a million
-    entries where there are at least 500 rows per feature. Dense data of more: "lbfgs", or
-    "sampled-newton" above a million entries where there are at least 5 rows per feature.
+    else "newton-cg".
+    Dense data up to 300 features: "newton", or "sampled-newton" above a million entries where there
+    are at least 500 rows per feature. Dense data of more: "lbfgs", or "sampled-newton" above a
+    million entries where there are at least 5 rows per feature.
     """
     n, p = problem.X.shape
+    if l1 > 0:
+        return "proximal-newton"
+    if problem.n_outputs > 1:
+        if problem.n_outputs * p <= _FEW_FEATURES:
+            return "newton"
+        return "lbfgs" if problem.sparse or n < _FOR_A_METRIC * p else "sampled-newton"
     few = p <= _FEW_FEATURES
     if problem.sparse:
         return "newton" if few else "newton-cg"

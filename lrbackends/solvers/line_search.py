@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lrbackends.objective import sigmoid
+from lrbackends.objective import curvature_along, residuals
+from lrbackends.problem import Problem
 from lrbackends.solvers.oracle import Oracle, Point, Vector
 
 _DECREASE = 1e-4  # share of the promised decrease that a step must bring (Armijo)
@@ -80,28 +81,34 @@ def _flattened(
 def minimiser_along(oracle: Oracle, point: Point, direction: Vector) -> float:
     """Return t > 0 that minimises the objective at theta + t direction.
 
-    Two passes give both margins; then the search is one-dimensional.
+    Two passes give the scores of both; then the search is one-dimensional.
     """
-    return _minimiser(
-        oracle.margins(point.theta),
-        oracle.margins(direction),
-        oracle.problem.exact_weight / oracle.problem.n_samples,
+    return minimiser(
+        oracle.problem,
+        oracle.scores(point.theta),
+        oracle.scores(direction),
         float(oracle.penalty @ (point.theta * direction)),
         float(oracle.penalty @ (direction * direction)),
     )
 
 
-def _minimiser(m: Vector, u: Vector, weight: Vector, slope: float, curvature: float) -> float:
-    """Minimise the weighted log-loss of margins m + t u plus slope t + curvature t^2 / 2, t > 0.
+def minimiser(problem: Problem, z: Vector, u: Vector, slope: float, curvature: float) -> float:
+    """Minimise the weighted log-loss of scores z + t u plus slope t + curvature t^2 / 2, t > 0.
 
     Newton's method on the derivative, which rises with t, inside a bracket.
     """
+    y, weight = problem.y, problem.exact_weight / problem.n_samples
+
+    def slope_at(t: float) -> float:
+        along = residuals(z + t * u, y) * u
+        rows = along if along.ndim == 1 else along.sum(axis=1)
+        return float(weight @ rows) + slope + curvature * t
+
     low, high, t = 0.0, np.inf, 1.0
-    initial = abs(float(weight @ (sigmoid(m) * u)) + slope)
+    initial = abs(slope_at(0.0))
     for _ in range(_STEPS):
-        a = sigmoid(m + t * u)
-        first = float(weight @ (a * u)) + slope + curvature * t
-        second = float(weight @ (a * (1 - a) * (u * u))) + curvature
+        first = slope_at(t)
+        second = float(weight @ curvature_along(z + t * u, u)) + curvature
         if abs(first) <= _TOLERANCE * initial:
             break
         low, high = (low, t) if first > 0 else (t, high)

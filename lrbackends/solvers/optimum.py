@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from lrbackends.backends.protocol import HessianKernels
+from lrbackends.backends.protocol import MOST_HESSIAN_FEATURES, HessianKernels
 from lrbackends.solvers.certificate import Certificate, strong_convexity_bound
+from lrbackends.solvers.class_newton import class_newton
 from lrbackends.solvers.goal import Goal, Steps
-from lrbackends.solvers.lbfgs import Certify, Solve, lbfgs
+from lrbackends.solvers.lbfgs import Certify, lbfgs
+from lrbackends.solvers.metrics import diagonal_metric
 from lrbackends.solvers.newton import newton
 from lrbackends.solvers.newton_cg import newton_cg
 from lrbackends.solvers.oracle import Oracle, Point, Vector
+from lrbackends.solvers.proximal_newton import proximal_newton
 from lrbackends.solvers.sampled_newton import sampled_newton
 
 _HESSIAN_WORK = 2e9  # operations worth spending on a Hessian that only certifies
@@ -22,7 +25,14 @@ def minimise(
     """Return the steps of a solver from ``theta``; they end where rounding allows no further."""
     if solver == "newton":
         return newton(oracle, theta, goal)
-    solve, certify = _diagonal_metric(oracle), _certifier(oracle)
+    if solver == "proximal-newton":
+        return proximal_newton(oracle, theta, goal)
+    certify = _certifier(oracle)
+    outputs, p = oracle.problem.n_outputs, oracle.problem.n_features
+    by_class = p <= MOST_HESSIAN_FEATURES < outputs * p
+    if solver == "sampled-newton" and by_class:
+        return class_newton(oracle, theta, goal, rng, certify)
+    solve = diagonal_metric(oracle)
     if solver == "sampled-newton":
         return sampled_newton(
             oracle, theta, goal, rng, lambda start: lbfgs(oracle, start, Goal(), solve, certify)
@@ -30,19 +40,6 @@ def minimise(
     if solver == "newton-cg":
         return newton_cg(oracle, theta, goal, solve, certify)
     return lbfgs(oracle, theta, goal, solve, certify)
-
-
-def _diagonal_metric(oracle: Oracle) -> Solve:
-    """Return division by a diagonal like the Hessian's: columns are standardised implicitly.
-
-    Its entries are s mean(x^2) + l2, where s = q (1 - q) and q is the share of the second class.
-    """
-    problem = oracle.problem
-    q = float(problem.exact_weight @ problem.y) / problem.n_samples
-    squares = np.append(problem.rms**2, 1.0)[: oracle.size]
-    diagonal = q * (1 - q) * squares + oracle.penalty
-    diagonal[diagonal == 0] = 1.0
-    return lambda v: v / diagonal
 
 
 def _certifier(oracle: Oracle) -> Certify:

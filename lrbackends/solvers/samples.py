@@ -7,15 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrbackends.objective import sigmoid
+from lrbackends.objective import sigmoid, softmax
 from lrbackends.problem import Problem
 from lrbackends.solvers.certificate import Certificate, share_of
 from lrbackends.solvers.cholesky import lifted
 from lrbackends.solvers.lbfgs import Solve
+from lrbackends.solvers.metrics import SHRINKAGE
 from lrbackends.solvers.oracle import Oracle, Point, Vector
-
-_SHRINKAGE = 0.4  # times parameters per row: share of the diagonal that a sampled Hessian lacks
-
 
 _MOST = 0.7  # of all curvature
 _RARE = 0.2  # a class of a smaller share is rare
@@ -57,26 +55,26 @@ class Sample:
         assert self.anchor.hessian is not None
         hessian = self.scale * self.anchor.hessian
         hessian.ravel()[:: len(hessian) + 1] += (1.0 - self.scale) * self.rows.penalty
-        return lifted(hessian, _SHRINKAGE * self.rows.size / self.rows.problem.n_samples).solve
+        return lifted(hessian, SHRINKAGE * self.rows.size / self.rows.problem.n_samples).solve
 
 
 def draw(problem: Problem, count: int, rng: np.random.Generator) -> Rows:
-    """Draw at most ``count`` rows: random ones, where a class is rare as many of it as there are.
+    """Draw about ``count`` rows: random ones, where a class is rare as many of it as there are.
 
     Returns sorted row numbers and the weights that make their mean an unbiased estimate of the
     whole.
     """
     n = problem.n_samples
-    positive = int(problem.y.sum())
-    scarce = min(positive, n - positive)
-    if scarce >= _RARE * n:
+    members = np.bincount(problem.y, minlength=len(problem.classes))
+    scarce = int(members.min())
+    if scarce >= _RARE * 2 * n / len(members):
         rows = np.sort(rng.integers(n, size=count))
         rows = rows[np.diff(rows, prepend=-1) > 0]  # rows drawn twice are few, and dropped
         return rows, problem.exact_weight[rows]
     parts, weights = [], []
-    for k in (0, 1):
+    for k in range(len(members)):
         member = np.flatnonzero(problem.y == k)
-        taken = min(len(member), max(count // 2, count - scarce))
+        taken = min(len(member), max(count // len(members), count - (n - len(member))))
         parts.append(member[rng.choice(len(member), taken, replace=False, shuffle=False)])
         weights.append(np.full(taken, len(member) / taken))
     order = np.argsort(rows := np.concatenate(parts))
@@ -91,8 +89,9 @@ def sampled_at(oracle: Oracle, theta: Vector, count: int, rng: np.random.Generat
     model is sure of the others; else random ones. One pass finds out.
     """
     weight = oracle.problem.exact_weight
-    a = sigmoid(oracle.margins(theta))
-    curvature = weight * a * (1 - a)
+    z = oracle.scores(theta)
+    a = sigmoid(z)[:, None] if z.ndim == 1 else softmax(z)
+    curvature = weight * (a * (1 - a)).sum(axis=1)
     rows = np.sort(np.argpartition(curvature, -count)[-count:])
     held = float(curvature[rows].sum() / curvature.sum())
     if held >= _MOST:

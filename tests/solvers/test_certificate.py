@@ -25,7 +25,7 @@ def oracle_of(seed: int, l2: float, fit_intercept: bool = True, weighted: bool =
     weight = rng.integers(1, 5, size=n) if weighted else None
     objective = lrb.Objective(l2=l2, fit_intercept=fit_intercept)
     numpy = lrb.get_backend("numpy")
-    return Oracle(lrb.Problem(X, y, weight), objective, lambda part: numpy.compile(part, objective))
+    return Oracle(lrb.Problem(X, y, weight), objective, numpy.compile)
 
 
 def optimum(oracle: Oracle) -> np.ndarray:
@@ -101,7 +101,7 @@ def test_nothing_is_certified_without_curvature():
     twice = Oracle(
         lrb.Problem(X, y),
         lrb.Objective(),
-        lambda part: lrb.get_backend("numpy").compile(part, lrb.Objective()),
+        lrb.get_backend("numpy").compile,
     )
     curved = twice.curved_at(np.zeros(3))
     assert Certificate(twice, curved).bound(curved, np.inf) == np.inf
