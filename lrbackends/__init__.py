@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from lrbackends.datasets import load_dataset as load_dataset
     from lrbackends.equivalence.evidence import EquivalenceReport as EquivalenceReport
     from lrbackends.equivalence.verification import verify as verify
+    from lrbackends.estimator import LogisticRegression as LogisticRegression
+    from lrbackends.estimator_cv import LogisticRegressionCV as LogisticRegressionCV
+    from lrbackends.many import fit_many as fit_many
     from lrbackends.model_file import load_model as load_model
     from lrbackends.model_file import save_model as save_model
     from lrbackends.objective import Objective as Objective
     from lrbackends.objective import Params as Params
+    from lrbackends.path import regularisation_path as regularisation_path
     from lrbackends.problem import Problem as Problem
     from lrbackends.result import TrainingResult as TrainingResult
     from lrbackends.trainer import Trainer as Trainer
@@ -32,6 +36,8 @@ _EXPORTS = {
     "Comparison": "lrbackends.benchmarking.comparison",
     "Dataset": "lrbackends.datasets",
     "EquivalenceReport": "lrbackends.equivalence.evidence",
+    "LogisticRegression": "lrbackends.estimator",
+    "LogisticRegressionCV": "lrbackends.estimator_cv",
     "Objective": "lrbackends.objective",
     "Params": "lrbackends.objective",
     "Problem": "lrbackends.problem",
@@ -42,7 +48,9 @@ _EXPORTS = {
     "load_dataset": "lrbackends.datasets",
     "load_model": "lrbackends.model_file",
     "save_model": "lrbackends.model_file",
+    "fit_many": "lrbackends.many",
     "get_backend": "lrbackends.backends.registry",
+    "regularisation_path": "lrbackends.path",
     "verify": "lrbackends.equivalence.verification",
 }
 
