@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lrbackends.objective import Objective, Params, log_loss, sigmoid
+from lrbackends.objective import Objective, Params, log_loss, residuals, scores, softmax
 from lrbackends.problem import Problem
 
 
@@ -63,8 +63,7 @@ class Magnitudes(NamedTuple):
     """What rounding errors are proportional to; see `magnitudes`."""
 
     loss: float
-    dw: NDArray[np.float64]
-    db: float
+    gradient: NDArray[np.float64]
     score: NDArray[np.float64]
 
 
@@ -72,22 +71,34 @@ def magnitudes(problem: Problem, objective: Objective, params: Params) -> Magnit
     """Return the sums of absolute terms that the rounding errors at ``params`` scale with.
 
     A score z = x . w + b is rounded relative to s = |x| . |w| + |b|; its error passes into the loss
-    with the factor a = sigmoid(m) and into the residual with a (1 - a). What is then summed over
-    the samples is rounded relative to the sum of the absolute terms, however much of it cancels.
+    with the factor |dz| and into the residual with a (1 - a). What is then summed over the samples
+    is rounded relative to the sum of the absolute terms, however much of it cancels.
+
+    The gradient's are in the order of `backends.protocol.pack`, those of an intercept that does not
+    move being 0; the scores' have the shape of scores.
     """
-    X = problem.rows(0, problem.n_samples).astype(np.float64)
-    coef, intercept = (np.asarray(part[0], np.float64) for part in params)
-    z = X @ coef + intercept
-    score = np.abs(X) @ np.abs(coef) + abs(intercept)
-    a = sigmoid(np.where(problem.y == 1, -z, z))
-    weight = np.ones(len(z)) if problem.sample_weight is None else problem.sample_weight
-    weight = weight / len(z)
-    residual = weight * (a + a * (1 - a) * score)
+    n, outputs = problem.n_samples, problem.n_outputs
+    X = problem.rows(0, n).astype(np.float64)
+    coef, intercept = (np.asarray(part, np.float64) for part in params)
+    z = scores(X, Params(coef, intercept))
+    score = np.abs(X) @ np.abs(coef).T + np.abs(intercept)
+    dz = np.abs(residuals(z, problem.y)).reshape(n, outputs)
+    if outputs == 1:
+        spread = dz * (1 - dz) * score
+    else:  # d a_k = a_k (d z_k - sum of a d z)
+        a = softmax(z)
+        spread = a * (1 - a) * score + a * (a * score).sum(axis=1, keepdims=True)
+    weight = problem.exact_weight / n
+    residual = weight[:, None] * (dz + spread)
+    l1, l2 = objective.l1, objective.l2
+    size = np.abs(coef)
+    loss = weight @ (log_loss(z, problem.y) + (dz * score).sum(axis=1))
+    dw = residual.T @ np.abs(X) + l2 * size + l1
+    db = residual.sum(axis=0) * objective.fit_intercept
     return Magnitudes(
-        float(weight @ (log_loss(z, problem.y) + a * score) + objective.l2 / 2 * (coef @ coef)),
-        residual @ np.abs(X) + objective.l2 * np.abs(coef),
-        float(residual.sum()),
-        score,
+        float(loss + l2 / 2 * (coef * coef).sum() + l1 * size.sum()),
+        np.concatenate([dw.ravel(), db]),
+        score[:, 0] if outputs == 1 else score,
     )
 
 

@@ -59,6 +59,9 @@ class Case:
         Training starts at parameters up to this size; 0 is a start at zero.
     odd_columns : bool
         The first columns are zero, minus zero, constant, and zero of both signs in turn.
+    n_classes : int
+    l1
+        As in `Trainer`.
     """
 
     name: str
@@ -75,6 +78,8 @@ class Case:
     column_span: int = 0
     start: float = 0.0
     odd_columns: bool = False
+    n_classes: int = 2
+    l1: float = 0.0
 
     @property
     def problem(self) -> Problem:
@@ -84,7 +89,7 @@ class Case:
     @property
     def objective(self) -> Objective:
         """What is minimised."""
-        return Objective(self.l2, fit_intercept=self.fit_intercept)
+        return Objective(self.l2, self.l1, self.fit_intercept)
 
     @property
     def rule(self) -> solvers.UpdateRule:
@@ -94,9 +99,10 @@ class Case:
     @property
     def params(self) -> Params:
         """Where training starts."""
-        coef = self.start * _numbers(self, 2, self.p)
-        intercept = np.full(1, self.start / 4 if self.fit_intercept else 0.0)
-        return Params(coef[None].astype(self.dtype), intercept.astype(self.dtype))
+        outputs = self.problem.n_outputs
+        coef = self.start * _numbers(self, 2, outputs * self.p).reshape(outputs, self.p)
+        intercept = np.full(outputs, self.start / 4 if self.fit_intercept else 0.0)
+        return Params(coef.astype(self.dtype), intercept.astype(self.dtype))
 
     @property
     def batches(self) -> Batches | None:
@@ -147,6 +153,22 @@ CASES = {
              batch_size=64, weighted=True, l2=0.01),
         Case("9 x 1,039, gd", 9, 1039, "gd", n_steps=3),
         Case("16,391 x 128, gd", 16_391, 128, "gd", l2=0.01, weighted=True, n_steps=3),
+        Case("65 x 17, gd, l1", 65, 17, "gd", l1=0.02, n_steps=200, start=1.0),
+        Case("129 x 15, gd, l1, l2, batches of 16", 129, 15, "gd", l1=0.02, l2=0.01,
+             batch_size=16, weighted=True),
+        Case("63 x 33, gd, l1, float32", 63, 33, "gd", "float32", l1=0.03, start=1.0),
+        Case("64 x 14, gd, 3 classes", 64, 14, "gd", n_classes=3, l2=0.01),
+        Case("129 x 17, momentum, 4 classes, weights", 129, 17, "momentum", n_classes=4,
+             weighted=True, start=1.0),
+        Case("65 x 16, nesterov, 10 classes, no intercept", 65, 16, "nesterov", n_classes=10,
+             fit_intercept=False),
+        Case("129 x 33, adam, 5 classes, batches of 65", 129, 33, "adam", n_classes=5,
+             batch_size=65, l2=0.01),
+        Case("65 x 17, gd, 3 classes, margins above 745", 65, 17, "gd", n_classes=3, start=2000.0),
+        Case("63 x 15, gd, 3 classes, float32, l1", 63, 15, "gd", "float32", n_classes=3,
+             l1=0.01, weighted=True),
+        Case("4,099 x 64, gd, 10 classes", 4099, 64, "gd", n_classes=10, weighted=True,
+             n_steps=3),
     )
 }  # fmt: skip
 LARGE = "16,391 x 128, gd"  # 17 MB, which `backends._chunks` shares among up to four threads
@@ -169,13 +191,18 @@ def _problem(case: Case) -> Problem:
     n, p = case.n, case.p
     X = _numbers(case, 0, n * p).reshape(n, p)
     y = X[:, :3].sum(axis=1) + _numbers(case, 1, n) > 0  # exact, whatever the order
+    if case.n_classes > 2:
+        chances = _numbers(case, 4, n * case.n_classes).reshape(n, -1)
+        y = (chances + X[:, np.arange(case.n_classes) % p]).argmax(axis=1)
     X = np.ldexp(X, -(np.arange(p) * case.column_span // max(1, p - 1)))
     if case.odd_columns:
         X[:, 0], X[:, 1], X[:, 2], X[:, 3] = 0.0, -0.0, 0.5, np.resize([0.0, -0.0], n)
     weight = 1 + (_raw(case, 3, n) >> np.uint64(61)).astype(np.int64) if case.weighted else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScaleWarning)
-        return Problem(X, y.astype(int), weight, dtype=case.dtype, classes=[0, 1])
+        return Problem(
+            X, y.astype(int), weight, dtype=case.dtype, classes=np.arange(case.n_classes)
+        )
 
 
 def hash_of(backend: Backend, case: Case, n_threads: int | None = None) -> str:

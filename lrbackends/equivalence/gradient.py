@@ -32,7 +32,8 @@ from lrbackends.objective import (
 NAME = "gradient"
 _FIGURE_NOTE = "in units of eps times the sum of the absolute terms that are added up"
 _STEP = float(np.cbrt(np.finfo(np.float64).eps))
-_THIRD_DERIVATIVE = 1 / (6 * np.sqrt(3.0))  # the greatest |second derivative| of the sigmoid
+# The greatest |second derivative| of a sigmoid, and of softmax along one score.
+_THIRD_DERIVATIVE = 1 / (6 * np.sqrt(3.0))
 
 
 def jobs(plan: Plan) -> Iterator[Job]:
@@ -53,7 +54,7 @@ def measure(plan: Plan, backend: Backend) -> Iterable[Evidence]:
 def _exact(setting: Setting) -> tuple[Any, list[Any]]:
     """Return loss and gradient, the intercept's last, in 50 digits."""
     loss, dw, db = exact_loss_gradient(setting.problem, setting.objective, setting.params)
-    return loss, [*dw, db]
+    return loss, [*dw, *db]
 
 
 def _at_point(plan: Plan, backend: Backend, setting: Setting) -> Iterator[Evidence]:
@@ -98,37 +99,43 @@ def errors(
     """Return the errors of loss and gradient, each in eps times its magnitude."""
     problem = setting.problem
     size = magnitudes(problem, setting.objective, setting.params)
-    scale = np.append(size.dw, size.db if setting.objective.fit_intercept else 0.0)
     return (
         rounding_units(loss, exact_loss, size.loss, problem.dtype),
-        _largest(gradient, exact, scale, problem.dtype),
+        _largest(gradient, exact, size.gradient, problem.dtype),
     )
 
 
 def _largest(values: Any, exact: Any, scale: NDArray[np.float64], dtype: Any) -> float:
-    return max(rounding_units(v, e, s, dtype) for v, e, s in zip(values, exact, scale, strict=True))
+    entries = zip(np.ravel(values), np.ravel(exact), np.ravel(scale), strict=True)
+    return max(rounding_units(v, e, s, dtype) for v, e, s in entries)
 
 
 def _finite_differences(setting: Setting, kernels: Kernels, gradient: NDArray[Any]) -> float:
     """Return the largest distance to central differences of the loss, over its error bound.
 
     A central difference is off by at most h^2 / 6 times the third derivative, which is bounded by
-    the mean of |x|^3 times `_THIRD_DERIVATIVE`, and by the rounding of two losses over 2 h.
+    the mean of |x|^3 times `_THIRD_DERIVATIVE`, and by the rounding of two losses over 2 h. Where
+    the L1 penalty has its kink the difference is half of both slopes' sum, which is the smooth
+    part's: it is left out.
     """
     problem, objective, params = setting.problem, setting.objective, setting.params
-    theta = pack(params)
-    X = np.ones((problem.n_samples, len(theta)))
-    X[:, :-1] = np.abs(problem.rows(0, problem.n_samples))
-    third = _THIRD_DERIVATIVE * (problem.weight @ X**3) / len(X)
+    theta, outputs = pack(params), problem.n_outputs
+    cubes = np.ones((problem.n_samples, problem.n_features + 1))
+    cubes[:, :-1] = np.abs(problem.rows(0, problem.n_samples)) ** 3
+    mean = _THIRD_DERIVATIVE * (problem.exact_weight @ cubes) / len(cubes)
+    third = np.append(np.tile(mean[:-1], outputs), np.tile(mean[-1], outputs))
     eps, limit = float(np.finfo(problem.dtype).eps), summation_limit(problem.n_samples)
     size = magnitudes(problem, objective, params)
     worst = 0.0
-    for j in range(len(theta) if objective.fit_intercept else len(theta) - 1):
+    for j in range(len(theta) if objective.fit_intercept else len(theta) - outputs):
+        step = _STEP * max(1.0, abs(theta[j]))
+        if objective.l1 > 0 and j < params.coef.size and abs(theta[j]) <= step:
+            continue
         ends = np.tile(theta, (2, 1))
-        ends[:, j] += np.array([1.0, -1.0]) * _STEP * max(1.0, abs(theta[j]))
+        ends[:, j] += np.array([1.0, -1.0]) * step
         h = (ends[0, j] - ends[1, j]) / 2
         up, down = (kernels.loss(unpack(end, problem.n_features)) for end in ends)
-        noise = limit * eps * (size.loss / h + np.append(size.dw, size.db)[j])
+        noise = limit * eps * (size.loss / h + size.gradient[j])
         bound = h * h / 6 * third[j] + noise
         distance = abs((up - down) / (2 * h) - gradient[j])
         worst = float(max(worst, distance / bound)) if np.isfinite(distance) else np.inf

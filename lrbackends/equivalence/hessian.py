@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lrbackends.backends._gram import finish_classes
 from lrbackends.backends.protocol import Backend, HessianKernels, pack, unpack
 from lrbackends.equivalence import problems
 from lrbackends.equivalence.evidence import Evidence
@@ -20,7 +21,7 @@ from lrbackends.equivalence.figures import rounding_units, summation_limit
 from lrbackends.equivalence.plan import Job, Plan, per_backend
 from lrbackends.equivalence.problems import Setting
 from lrbackends.equivalence.reference import describe
-from lrbackends.objective import reference_hessian
+from lrbackends.objective import Params, reference_hessian, scores, sigmoid, softmax
 
 NAME = "hessian"
 
@@ -50,17 +51,19 @@ def _exact(setting: Setting) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Return the Hessian and, entry by entry, the sum of the absolute terms in it."""
     problem, objective, params = setting.problem, setting.objective, setting.params
     exact = reference_hessian(problem, objective, params)
-    rows = np.abs(problem.rows(0, problem.n_samples)).astype(np.float64)
-    rows = np.column_stack([rows, np.ones(len(rows))])
-    z = problem.rows(0, problem.n_samples) @ params.coef[0] + params.intercept[0]
-    e = np.exp(-np.abs(z.astype(np.float64)))
-    # An error in z moves the curvature by at most as much, relatively.
-    share = 1.0 + rows @ np.abs(np.append(params.coef[0], params.intercept)).astype(np.float64)
-    weight = problem.exact_weight * share * e / (1 + e) ** 2
-    size = (rows * weight[:, None]).T @ rows / len(rows) + objective.l2
-    if not objective.fit_intercept:
-        size[-1] = size[:, -1] = 0.0
-    return exact, size
+    n, outputs = problem.n_samples, problem.n_outputs
+    rows = np.column_stack([np.abs(problem.rows(0, n)).astype(np.float64), np.ones(n)])
+    z = scores(problem.X, Params(*(part.astype(np.float64) for part in params)))
+    # An error in z moves the curvature by at most as much, relatively (softmax: twice as much).
+    weights = np.abs(np.column_stack(params)).astype(np.float64)
+    share = problem.exact_weight * (1.0 + min(outputs, 2) * (rows @ weights.T).max(axis=1))
+    size = np.empty((outputs, len(rows[0]), outputs, len(rows[0])))
+    a = sigmoid(-np.abs(z))[:, None] if outputs == 1 else softmax(z)
+    for k in range(outputs):
+        for m in range(outputs):
+            curvature = share * a[:, k] * ((1 - a[:, k]) if k == m else a[:, m])
+            size[k, :, m] = (rows * curvature[:, None]).T @ rows
+    return exact, finish_classes(size, n, objective) + objective.l2
 
 
 def _largest(values: Any, exact: Any, size: Any, dtype: Any) -> float:
@@ -71,7 +74,7 @@ def _largest(values: Any, exact: Any, size: Any, dtype: Any) -> float:
 
 
 def _vector(setting: Setting) -> NDArray[Any]:
-    size = setting.problem.n_features + 1
+    size = setting.problem.n_outputs * (setting.problem.n_features + 1)
     return np.random.default_rng(11).normal(size=size).astype(setting.problem.dtype)
 
 

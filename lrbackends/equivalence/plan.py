@@ -32,8 +32,15 @@ class Plan:
         return backend.compile(setting.problem, setting.objective, self.arithmetic)
 
     def covers(self, backend: Backend, setting: Setting) -> bool:
-        """Return whether a backend reads X of a setting in the form that it is stored in."""
+        """Return whether a backend has what a setting needs.
+
+        That is the form that X is stored in, the number of classes and the penalty.
+        """
         can, problem = backend.capabilities(), setting.problem
+        if problem.n_outputs > 1 and not can.multinomial:
+            return False
+        if setting.objective.l1 > 0 and not can.l1:
+            return False
         if problem.sparse:
             return can.sparse and self.arithmetic == "fast"
         return can.narrow or problem.X.dtype == problem.dtype

@@ -31,7 +31,8 @@ class Setting:
         Where to evaluate, or where training starts.
     curved : bool
         Whether training is pulled back from a small change of the parameters, so that rounding
-        errors of the way are forgotten.
+        errors of the way are forgotten. It is not along what changes no probability, such as a
+        number added to all outputs.
     """
 
     name: str
@@ -50,7 +51,8 @@ class Setting:
 
 
 def _zeros(problem: Problem) -> Params:
-    return Params(np.zeros((1, problem.n_features), problem.dtype), np.zeros(1, problem.dtype))
+    K = problem.n_outputs
+    return Params(np.zeros((K, problem.n_features), problem.dtype), np.zeros(K, problem.dtype))
 
 
 def _overlapping(
@@ -62,6 +64,15 @@ def _overlapping(
     z = X @ rng.normal(size=p) + 0.3
     weight = rng.integers(1, 8, size=n) / 2 if weighted else None
     return Problem(X, (z + rng.logistic(size=n) > 0).astype(int), weight, dtype=dtype)
+
+
+def _several(n: int, p: int, K: int, seed: int, weighted: bool = False, **how: Any) -> Problem:
+    """Return normal features with K labels that no hyperplanes separate."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p))
+    y = (X @ rng.normal(size=(p, K)) + rng.gumbel(size=(n, K))).argmax(axis=1)
+    weight = rng.integers(1, 8, size=n) / 2 if weighted else None
+    return Problem(X, y, weight, classes=np.arange(K), **how)
 
 
 def small(weighted: bool = False, dtype: str = "float64") -> Problem:
@@ -94,6 +105,26 @@ def points(dtype: str) -> tuple[Setting, ...]:
         ("large w", plain, Objective(), (scale * w, scale * b)),
         ("large w, weights, l2", weighted, ridge, (scale * w, scale * b)),
     ]
+    lasso = Objective(l2=0.125, l1=0.0625)
+    some = w * [1, 0, 1, 0, 0]
+    chosen += [
+        ("w = 0, l1, l2", plain, lasso, (np.zeros(5), 0.0)),
+        ("some w = 0, weights, l1, l2", weighted, lasso, (some, b)),
+        ("random w, l1, no intercept", plain, Objective(l1=0.5, fit_intercept=False), (w, 0.0)),
+    ]
+    K = 3
+    three = _several(64, 5, K, 12, dtype=dtype)
+    three_weighted = _several(64, 5, K, 12, weighted=True, dtype=dtype)
+    W, B = rng.normal(size=(K, 5)), rng.normal(size=K)
+    scale = _LARGE_MARGIN / np.abs(three.X @ W.T + B).max()
+    chosen += [
+        ("3 classes, w = 0", three, Objective(), (np.zeros((K, 5)), np.zeros(K))),
+        ("3 classes, random w", three, Objective(), (W, B)),
+        ("3 classes, random w, weights, l2", three_weighted, ridge, (W, B)),
+        ("3 classes, random w, no intercept", three, free, (W, np.zeros(K))),
+        ("3 classes, large w, weights, l2", three_weighted, ridge, (scale * W, scale * B)),
+        ("3 classes, some w = 0, l1", three, lasso, (W * (np.abs(W) > 0.5), B)),
+    ]
     return tuple(
         Setting(name, problem, objective, as_params(params, problem))
         for name, problem, objective, params in chosen
@@ -122,6 +153,9 @@ def stored(dtype: str) -> tuple[Setting, ...]:
             Setting(f"X in {form}, {where}", problem, Objective(l2=0.125), as_params(at, problem))
             for where, at in points.items()
         ]
+        three = Problem(given, np.abs(X[:, 0]) % 3, weight, dtype=dtype)
+        at = as_params((rng.normal(size=(3, 5)) / 100, rng.normal(size=3)), three)
+        found.append(Setting(f"X in {form}, 3 classes, random w", three, Objective(l2=0.125), at))
     return tuple(found)
 
 
@@ -150,17 +184,48 @@ def _condition_1e8() -> Problem:
     return Problem(X, (rng.random(n) < 1 / (1 + np.exp(-z))).astype(int))
 
 
+def _wine() -> Problem:
+    from sklearn.datasets import load_wine
+
+    X, y = load_wine(return_X_y=True)
+    return Problem((X - X.mean(axis=0)) / X.std(axis=0), y)
+
+
 @cache
 def training() -> tuple[Setting, ...]:
     """Return the problems that every solver is run on."""
     breast_cancer, digits01, ill = _breast_cancer(), _digits01(), _condition_1e8()
     weighted = _overlapping(80, 6, 4, weighted=True)
     start = as_params((np.random.default_rng(6).normal(size=6), 0.5), weighted)
+    wine, several = _wine(), _several(120, 6, 4, 13, weighted=True)
+    rng = np.random.default_rng(14)
+    several_start = as_params((rng.normal(size=(4, 6)), rng.normal(size=4)), several)
     return (
         Setting("breast_cancer", breast_cancer, Objective(), _zeros(breast_cancer)),
         Setting("digits01", digits01, Objective(), _zeros(digits01)),
         Setting("condition 1e8", ill, Objective(), _zeros(ill), curved=False),
         Setting("weights, l2, random start", weighted, Objective(l2=1e-2), start),
+        Setting("wine, 3 classes, l2", wine, Objective(l2=1e-2), _zeros(wine)),
+        Setting("4 classes, weights", several, Objective(), several_start, curved=False),
+        Setting("digits01, l1, l2", digits01, Objective(l2=1e-3, l1=1e-2), _zeros(digits01)),
+        Setting("4 classes, weights, l1", several, Objective(l1=1e-2), several_start),
+    )
+
+
+@cache
+def absolute() -> tuple[Setting, ...]:
+    """Return problems with an L1 penalty, of which some weights are zero at the optimum.
+
+    Gradient descent takes long to get there where they are not ``curved``.
+    """
+    chosen = {
+        "breast_cancer, l1 = 0.01": (_breast_cancer(), Objective(l1=1e-2)),
+        "digits01, l1 = 0.005, l2 = 0.01": (_digits01(), Objective(l2=1e-2, l1=5e-3)),
+        "wine, l1 = 0.01": (_wine(), Objective(l1=1e-2)),
+    }
+    return tuple(
+        Setting(name, problem, objective, _zeros(problem), curved=name.startswith("wine"))
+        for name, (problem, objective) in chosen.items()
     )
 
 
@@ -171,6 +236,7 @@ def penalised() -> tuple[Setting, ...]:
         "breast_cancer": _breast_cancer(),
         "digits01": _digits01(),
         "weighted": _overlapping(80, 6, 4, weighted=True),
+        "wine": _wine(),
     }
     return tuple(
         Setting(f"{name}, l2 = 0.01", problem, Objective(l2=1e-2), _zeros(problem))

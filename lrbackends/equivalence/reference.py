@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrbackends.backends._compensated import two_sum
-from lrbackends.backends.protocol import Batches, Coefficients, Rule, pack
-from lrbackends.objective import Objective, Params
+from lrbackends.backends._compensated import shrink, two_sum
+from lrbackends.backends.protocol import Batches, Coefficients, Rule, coefficients_for, pack
+from lrbackends.objective import Objective, Params, residuals
 from lrbackends.problem import Problem
 from lrbackends.solvers import epoch_batches
 
@@ -59,7 +59,7 @@ def train(
     Parameters
     ----------
     problem, objective : Problem, Objective
-        What is learnt, without an L1 penalty.
+        What is learnt.
     rule : Rule
         Its float64 coefficients are taken at their exact values.
     start : Params
@@ -72,36 +72,39 @@ def train(
 
     Returns
     -------
-    ndarray of shape (n_features + 1,), of type ``dtype``
+    ndarray of shape (n_outputs * (n_features + 1),), of type ``dtype``
 
     Notes
     -----
     The running total of the steps is kept in two words, which matters only where ``dtype`` has no
     more bits than float64.
     """
-    n, p = problem.X.shape
+    n, p, outputs = problem.n_samples, problem.n_features, problem.n_outputs
     X = np.ones((n, p + 1), dtype)
     X[:, :p] = problem.rows(0, n)
     if not objective.fit_intercept:
         X[:, p] = 0
-    sign = (1 - 2 * problem.y).astype(dtype)
-    weighted_sign = sign if problem.sample_weight is None else sign * problem.sample_weight
-    l2 = np.full(p + 1, objective.l2, dtype)
-    l2[p] = 0
-    all_rows = X, np.ascontiguousarray(X.T), sign, weighted_sign.astype(dtype)
+    l2, penalised = dtype(objective.l2), slice(0, outputs * p)
+    weight = problem.exact_weight.astype(dtype)
     theta = pack(start).astype(dtype)
     residual = first = second = np.zeros_like(theta)
-    for t, c in enumerate(rule.coefficients(0, n_steps).astype(dtype)):
-        x, x_t, s, omega = all_rows
+    x, x_t, y, omega = X, np.ascontiguousarray(X.T), problem.y, weight
+    coefficients = coefficients_for(rule, 0, n_steps, objective)[:, :6].astype(dtype)
+    for t, c in enumerate(coefficients):
         if batches is not None:
             rows = batches.indices[t, : batches.sizes[t]]
-            x, s, omega = x[rows], s[rows], omega[rows]
+            x, y, omega = X[rows], problem.y[rows], weight[rows]
             x_t = x.T
-        m = s * x.dot(theta)
-        e = np.exp(-np.abs(m))
-        a = np.where(m >= 0, dtype(1), e) / (1 + e)
-        dz = omega * a
-        gradient = x_t.dot(dz) / len(dz) + l2 * theta
+        w = np.column_stack([theta[penalised].reshape(outputs, p), theta[outputs * p :]])
+        z = x.dot(w.T)
+        dz = residuals(z[:, 0] if outputs == 1 else z, y).reshape(z.shape) * omega[:, None]
+        sums = x_t.dot(dz) / len(dz)
+        gradient = np.concatenate([sums[:p].T.ravel(), sums[p]])
+        gradient[penalised] += l2 * theta[penalised]
         step, first, second = rule.update(gradient, first, second, Coefficients(*c), np.sqrt)
         theta, residual = two_sum(theta, residual + step)
+        if objective.l1 > 0:
+            threshold = c[0] * dtype(objective.l1)
+            moved = shrink(theta[penalised], residual[penalised], threshold, np.where)
+            theta[penalised], residual[penalised] = moved
     return theta

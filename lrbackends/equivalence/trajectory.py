@@ -42,6 +42,7 @@ from lrbackends.equivalence.evidence import Evidence
 from lrbackends.equivalence.figures import relative_norm, ulps
 from lrbackends.equivalence.plan import Job, Plan, pair_name
 from lrbackends.equivalence.problems import Setting
+from lrbackends.objective import predicted, scores
 
 NAME = "trajectory"
 MEDIAN_ULP, MAX_ULP = "median ULP", "max ULP"
@@ -115,6 +116,8 @@ def trajectories(steps: int) -> Iterator[Trajectory]:
     for setting in problems.training():
         yield Trajectory(setting, "gd", 1.0, None, steps)
         yield Trajectory(setting, "gd", 1.0, _BATCH_SIZE, fewer)
+        if setting.objective.l1 > 0:
+            continue  # the other rules take no proximal steps
         for solver in ("momentum", "nesterov"):
             if setting.curved:
                 yield Trajectory(setting, solver, 1.0, None, fewer)
@@ -131,7 +134,7 @@ def jobs(plan: Plan) -> Iterator[Job]:
 
 
 @lru_cache(maxsize=256)
-def _exact(trajectory: Trajectory) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _exact(trajectory: Trajectory) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """Return the reference's parameters and the labels that it predicts."""
     setting = trajectory.setting
     theta = reference.train(
@@ -142,13 +145,14 @@ def _exact(trajectory: Trajectory) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         trajectory.n_steps,
         trajectory.batches,
     )
-    return theta, setting.points @ theta[:-1] + theta[-1] > 0
+    params = unpack(theta, setting.problem.n_features)
+    return theta, predicted(scores(setting.points, params))
 
 
 class _Run(NamedTuple):
     state: State
     records: NDArray[np.float64]
-    labels: NDArray[np.bool_]
+    labels: NDArray[np.intp]
 
 
 def _trained(plan: Plan, backend: Backend, trajectory: Trajectory) -> _Run:
@@ -158,19 +162,21 @@ def _trained(plan: Plan, backend: Backend, trajectory: Trajectory) -> _Run:
         trajectory.rule, initial_state(setting.params), trajectory.n_steps, trajectory.batches
     )
     params = unpack(state.theta, setting.problem.n_features)
-    return _Run(state, records, kernels.decision_function(setting.points, params) > 0)
+    labels = predicted(kernels.decision_function(setting.points, params))
+    return _Run(state, records, labels)
 
 
 def measure(plan: Plan, trajectory: Trajectory) -> Iterable[Evidence]:
     """Return the evidence of one trajectory on every backend and every pair of them."""
     exact = _exact(trajectory)
-    trained = {b.name: _trained(plan, b, trajectory) for b in plan.backends}
+    backends = [b for b in plan.backends if plan.covers(b, trajectory.setting)]
+    trained = {b.name: _trained(plan, b, trajectory) for b in backends}
     note = f"reference: {reference.describe()}"
     for name, run in trained.items():
         found = run.state.theta, run.labels
         yield from _compare(trajectory.name, name, found, exact, TO_REFERENCE, note)
     limits = BETWEEN_BACKENDS[plan.arithmetic]
-    for pair in combinations(plan.backends, 2):
+    for pair in combinations(backends, 2):
         a, b = (trained[backend.name] for backend in pair)
         name, note = pair_name(pair), "one against the other"
         if plan.arithmetic == "reproducible":
@@ -247,8 +253,8 @@ def _first_difference(a: _Stretch, b: _Stretch) -> str:
 def _compare(
     case: str,
     name: str,
-    found: tuple[NDArray[Any], NDArray[np.bool_]],
-    other: tuple[NDArray[Any], NDArray[np.bool_]],
+    found: tuple[NDArray[Any], NDArray[np.intp]],
+    other: tuple[NDArray[Any], NDArray[np.intp]],
     limits: Limits,
     note: str,
 ) -> Iterator[Evidence]:

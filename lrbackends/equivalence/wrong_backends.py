@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lrbackends.backends._compensated import shrink
 from lrbackends.backends.numpy_backend import NumpyBackend
 from lrbackends.backends.protocol import (
     API_VERSION,
@@ -22,11 +23,12 @@ from lrbackends.backends.protocol import (
     HessianKernels,
     Rule,
     State,
+    coefficients_for,
     pack,
     require,
     unpack,
 )
-from lrbackends.objective import Objective, Params, as_params, sigmoid
+from lrbackends.objective import Objective, Params, as_params, scores, sigmoid
 from lrbackends.problem import Problem
 
 
@@ -54,12 +56,19 @@ class _BentRule:
     ) -> tuple[Any, Any, Any]:
         return self.rule.update(self.bend(gradient), first, second, c, sqrt)
 
+    @property
+    def proximal(self) -> bool:
+        return self.rule.proximal
+
     def coefficients(self, step: int, n_steps: int) -> NDArray[np.float64]:
         return self.rule.coefficients(step, n_steps)
 
 
 class RightKernels:
     """The NumPy kernels, one step at a time, with a place for each mistake; none is made here."""
+
+    multinomial = False  # what the backend claims to cover besides
+    l1 = False
 
     def __init__(self, problem: Problem, objective: Objective, n_threads: int | None) -> None:
         self.problem, self.objective, self.n_threads = problem, objective, n_threads
@@ -142,7 +151,10 @@ class WrongBackend:
 
     def capabilities(self) -> Capabilities:
         """Return what this backend claims to cover."""
-        return Capabilities(threads=True, hessian=True)
+        kernels = self.kernels
+        return Capabilities(
+            threads=True, hessian=True, multinomial=kernels.multinomial, l1=kernels.l1
+        )
 
     def compile(
         self,
@@ -361,6 +373,119 @@ class _CarelessLoss(RightKernels):
         m = problem.sign * (problem.X @ coef[0] + intercept[0])
         losses = np.log(1 + np.exp(m))
         return float((problem.weight * losses).mean() + l2 / 2 * (coef[0] @ coef[0])), gradient
+
+
+# -- more than two classes
+
+
+class _Softmax(RightKernels):
+    multinomial = True
+
+
+@_wrong("one-against-rest", "gradient")
+class _OneAgainstRest(_Softmax):
+    """Each class has a sigmoid of its own."""
+
+    def loss_gradient(self, params: Any) -> tuple[float, Params]:
+        problem = self.problem
+        if problem.n_outputs == 1:
+            return super().loss_gradient(params)
+        params = as_params(params, problem)
+        a = sigmoid(scores(problem.X, params))
+        dz = problem.weight[:, None] * (a - np.eye(problem.n_outputs)[problem.y])
+        dw = dz.T @ problem.X / len(dz) + self.objective.l2 * params.coef
+        db = dz.mean(axis=0) * self.objective.fit_intercept
+        return self.right.loss(params), Params(dw.astype(a.dtype), db.astype(a.dtype))
+
+
+@_wrong("overflowing-softmax", "gradient")
+class _OverflowingSoftmax(_Softmax):
+    """The largest score is not taken off before the exponentials."""
+
+    def loss_gradient(self, params: Any) -> tuple[float, Params]:
+        loss, gradient = super().loss_gradient(params)
+        e = np.exp(scores(self.problem.X, as_params(params, self.problem)))
+        overflows = self.problem.n_outputs > 1 and not np.isfinite(e).all()
+        return (np.nan if overflows else loss), gradient
+
+
+@_wrong("classes-uncoupled", "hessian")
+class _ClassesUncoupled(_Softmax):
+    """The Hessian's blocks of two different classes are taken to be zero."""
+
+    def hessian(self, params: Any) -> NDArray[np.float64]:
+        hessian, K = self.right.hessian(params), self.problem.n_outputs
+        output = np.append(np.repeat(np.arange(K), self.problem.n_features), np.arange(K))
+        return np.where(output[:, None] == output, hessian, 0.0)
+
+
+@_wrong("penalty-of-one-class", "gradient")
+class _PenaltyOfOneClass(_Softmax):
+    """The penalty pulls at the first class's weights alone."""
+
+    def gradient(self, right: Right) -> NDArray[Any]:
+        gradient, p = right.gradient.copy(), self.problem.n_features
+        last = p * self.problem.n_outputs
+        gradient[p:last] -= self.objective.l2 * right.theta[p:last]
+        return gradient
+
+
+# -- an absolute penalty
+
+
+class _Absolute(RightKernels):
+    l1 = True
+
+    def __init__(self, problem: Problem, objective: Objective, n_threads: int | None) -> None:
+        super().__init__(problem, objective, n_threads)
+        l2, fit_intercept = objective.l2, objective.fit_intercept
+        self.smooth = NumpyBackend().compile(problem, Objective(l2, 0.0, fit_intercept))
+
+    def shrunk(
+        self, rule: Rule, state: State, batch: Batches | None, by: NDArray[np.float64]
+    ) -> tuple[State, Any]:
+        """Do one step; then shrink the parameters by ``by``, a number for each."""
+        _, record = self.right.run(rule, state, 1, batch)
+        after, _ = self.smooth.run(rule, state, 1, batch)
+        threshold = by.astype(state.theta.dtype)
+        theta, residual = shrink(after.theta, after.residual, threshold, np.where)
+        return after._replace(theta=theta, residual=residual), record
+
+    def penalised(self) -> NDArray[np.float64]:
+        """Return 1 for coefficients and 0 for intercepts."""
+        return np.append(np.ones(self.problem.n_features), 0.0)
+
+
+@_wrong("slope-at-the-kink", "gradient")
+class _SlopeAtTheKink(_Absolute):
+    """At w = 0 the gradient is that of the rest: it never vanishes."""
+
+    def loss_gradient(self, params: Any) -> tuple[float, Params]:
+        loss, gradient = super().loss_gradient(params)
+        coef = as_params(params, self.problem).coef
+        rest = self.smooth.loss_gradient(params)[1].coef
+        return loss, Params(np.where(coef == 0, rest, gradient.coef), gradient.intercept)
+
+
+@_wrong("threshold-without-rate", "trajectory")
+class _ThresholdWithoutRate(_Absolute):
+    """Weights are shrunk by the penalty, not by the learning rate times the penalty."""
+
+    def step(self, rule: Rule, state: State, batch: Batches | None) -> tuple[State, Any]:
+        if self.objective.l1 == 0:
+            return super().step(rule, state, batch)
+        return self.shrunk(rule, state, batch, self.objective.l1 * self.penalised())
+
+
+@_wrong("intercept-shrunk", "trajectory")
+class _InterceptShrunk(_Absolute):
+    """The proximal step moves the intercept, too."""
+
+    def step(self, rule: Rule, state: State, batch: Batches | None) -> tuple[State, Any]:
+        if self.objective.l1 == 0:
+            return super().step(rule, state, batch)
+        threshold = coefficients_for(rule, state.step, 1, self.objective)[0, -1]
+        return self.shrunk(rule, state, batch, np.full(len(state.theta), threshold))
 
 
 # -- evaluations are right, training is not

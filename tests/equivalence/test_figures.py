@@ -67,8 +67,8 @@ def test_magnitudes_are_the_sums_without_their_signs():
     size = figures.magnitudes(problem, Objective(), params)
     loss, gradient = reference_loss_gradient(problem, Objective(), params)
     assert size.loss == pytest.approx(float(loss))
-    assert size.dw[0] == pytest.approx(float(gradient.coef[0, 0]))
-    assert size.db == 0.5  # the two residuals cancel: 1/2 and -1/2
+    assert size.gradient[0] == pytest.approx(float(gradient.coef[0, 0]))
+    assert size.gradient[1] == 0.5  # the two residuals cancel: 1/2 and -1/2
 
 
 def test_magnitudes_grow_with_the_scores_that_are_rounded():

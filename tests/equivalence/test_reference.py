@@ -29,7 +29,7 @@ def test_one_step_of_gd_is_exact_to_the_last_bits_of_its_type():
     with localcontext() as context:
         context.prec = EXACT_DIGITS
         start = [Decimal(float(v)) for v in pack(START)]
-        exact = [v - Decimal(rate) * g for v, g in zip(start, [*dw, db], strict=True)]
+        exact = [v - Decimal(rate) * g for v, g in zip(start, [*dw, *db], strict=True)]
         for value, true in zip(found, exact, strict=True):
             high = float(value)
             low = float(value - np.longdouble(high))
