@@ -180,13 +180,19 @@ _training = _all(
         "--solver",
         default="gd",
         help="gd, momentum, nesterov or adam; or to the optimum: lbfgs, newton, newton-cg, "
-        "sampled-newton, or auto, which chooses one of these four.",
+        "sampled-newton, with --l1 proximal-newton, or auto, which chooses one of these.",
     ),
     click.option(
         "--epochs", type=int, default=1000, help="Passes over the rows; steps to the optimum."
     ),
     click.option("--learning-rate", type=float, show_default="1/L, safe for the data; adam 0.001"),
     click.option("--l2", type=float, default=0.0, help="Squared penalty: adds l2/2 |w|^2."),
+    click.option("--l1", type=float, default=0.0, help="Absolute penalty: adds l1 |w|."),
+    click.option(
+        "--schedule",
+        default="constant",
+        help="How the learning rate falls: constant, invscaling or optimal.",
+    ),
     click.option("--batch-size", type=int, show_default="all rows"),
     click.option("--replacement/--shuffle", default=False, help="How mini-batches are drawn."),
     click.option(
@@ -422,6 +428,7 @@ def predict(
 
     Where the labels are known, the accuracy is printed on standard error.
     """
+    import numpy as np
     import pandas as pd
 
     from lrbackends.datasets import load_rows
@@ -437,7 +444,7 @@ def predict(
     frame.to_csv(sys.stdout if output is None else output, index=False)
     if rows.y is None:
         return
-    known = (rows.y == saved.classes[0]) | (rows.y == saved.classes[1])
+    known = np.isin(rows.y, saved.classes)
     if known.any():
         right, n = int((predicted == rows.y).sum()), int(known.sum())
         click.echo(f"accuracy {right / n:.4f} ({right:,} of {n:,} rows)", err=True)
@@ -453,18 +460,9 @@ def _dataset(
     data: str, target: str | None, digits: Any, test_size: float, standardise: bool
 ) -> tuple[Dataset, tuple[Any, Any] | None]:
     """Return the data that the options ask for and how they were scaled, if they were."""
-    import numpy as np
-
     from lrbackends.datasets import load_dataset, standardised
 
     dataset = load_dataset(data, target=target, digits=digits, test_size=test_size)
-    classes = np.unique(dataset.y_train).tolist()
-    if len(classes) > 2:
-        shown = ", ".join(map(str, classes[:10])) + (", …" if len(classes) > 10 else "")
-        raise ValueError(
-            f"{dataset.name} has {len(classes)} classes ({shown}); models have two, so keep two "
-            f"of them with --digits A,B"
-        )
     if not standardise:
         return dataset, None
     dataset, mean, scale = standardised(dataset)
@@ -475,18 +473,21 @@ class _AccuracyCurve:
     """Records the accuracy on the training rows, at most a few hundred times."""
 
     def __init__(self, dataset: Dataset, epochs: int) -> None:
+        import numpy as np
+
         self._dataset = dataset
         self._every = max(1, epochs // _CURVE_POINTS)
+        self._codes = np.unique(dataset.y_train, return_inverse=True)[1]
         self.accuracy: dict[int, float] = {}
 
     def __call__(self, progress: TrainingProgress, /) -> None:
         import numpy as np
 
+        from lrbackends.objective import predicted, scores
+
         if progress.epoch % self._every == 0 or progress.done:
-            coef, intercept = progress.params
-            z = self._dataset.X_train @ coef[0] + intercept[0]
-            positive = self._dataset.y_train == np.unique(self._dataset.y_train)[-1]
-            self.accuracy[progress.epoch] = float(np.mean((z > 0) == positive))
+            found = predicted(scores(self._dataset.X_train, progress.params))
+            self.accuracy[progress.epoch] = float(np.mean(found == self._codes))
 
 
 def _print(*parts: Any) -> None:

@@ -45,16 +45,17 @@ class SavedModel(LinearModel):
 
     Attributes
     ----------
-    coef : ndarray of shape (1, n_features)
-    intercept : ndarray of shape (1,)
-    classes : ndarray of shape (2,)
-        A positive score predicts ``classes[1]``.
+    coef : ndarray of shape (n_outputs, n_features)
+        One output for two classes, one for each of more.
+    intercept : ndarray of shape (n_outputs,)
+    classes : ndarray of shape (K,)
+        With one output a positive score predicts ``classes[1]``.
     feature_names : tuple of str or None
     target : str or None
         Name of the column that the labels came from.
     training : mapping of str to value
         How it was trained: backend, solver, arithmetic, loss, status, reason, learning_rate,
-        random_state, n_epochs.
+        random_state, n_epochs. None where it does not apply.
     """
 
     feature_names: tuple[str, ...] | None
@@ -109,10 +110,15 @@ def save_model(
         result.classes,
         None if feature_names is None else tuple(feature_names),
         target,
-        {fact: getattr(result, fact) for fact in _FACTS},
+        {fact: _finite(getattr(result, fact)) for fact in _FACTS},
     )
     _write_atomically(Path(path), _encode(model))
     return model
+
+
+def _finite(value: Any) -> Any:
+    """Return a value, or None for a number that JSON cannot hold: what does not apply is NaN."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def load_model(path: str | os.PathLike[str]) -> SavedModel:
@@ -183,7 +189,9 @@ def _decode(payload: dict[str, Any]) -> SavedModel:
     coef, intercept = np.array(payload["coef"], dtype), np.array(payload["intercept"], dtype)
     classes = np.array(payload["classes"]["values"], payload["classes"]["dtype"])
     names = payload["feature_names"]
-    if coef.ndim != 2 or coef.shape[0] != 1 or intercept.shape != (1,) or classes.shape != (2,):
+    outputs = 1 if classes.shape == (2,) else classes.size
+    fit = coef.ndim == 2 and len(coef) == outputs and intercept.shape == (outputs,)
+    if not fit or classes.ndim != 1 or len(classes) < 2:
         raise ValueError("the shapes of coef, intercept and classes are not those of a model")
     if names is not None and len(names) != coef.shape[1]:
         raise ValueError("it does not have one name per feature")

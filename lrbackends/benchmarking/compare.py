@@ -59,7 +59,7 @@ def compare(
         Each backend is given X as it is stored; one that does not cover sparse data becomes a row
         that says so, they are not densified for it.
     y : array-like of shape (n_samples,)
-        Labels of two classes.
+        Labels.
     X_test, y_test : array-likes, optional
         Rows to report the accuracy on.
     backends : sequence of str, optional

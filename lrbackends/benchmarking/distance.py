@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrbackends.backends.protocol import pack
+from lrbackends.backends.protocol import pack, unpack
 from lrbackends.equivalence.figures import relative_norm, ulps
 from lrbackends.equivalence.reference import batches_of_steps, describe, extra_bits, train
 from lrbackends.equivalence.trajectory import BETWEEN_BACKENDS, TO_REFERENCE, Limits
-from lrbackends.objective import Objective, Params, scores
+from lrbackends.objective import Objective, Params, predicted, scores
 from lrbackends.problem import Problem
 from lrbackends.solvers import UpdateRule
 from lrbackends.trainer import Trainer
@@ -71,9 +71,9 @@ def limits(dtype: str, contract: Limits = BETWEEN_BACKENDS["fast"]) -> Limits:
     return replace(contract, relative=None if relative is None else relative * _coarser(dtype))
 
 
-def _labels(X: Any, params: Params, dtype: str) -> NDArray[np.bool_]:
+def _labels(X: Any, params: Params, dtype: str) -> NDArray[np.intp]:
     with np.errstate(over="ignore", invalid="ignore"):  # NaN counts as class 0
-        return scores(X, Params(*(np.asarray(part, dtype) for part in params))) > 0
+        return predicted(scores(X, Params(*(np.asarray(part, dtype) for part in params))))
 
 
 def distance(a: str, b: str, of: Mapping[str, Params], data: Sequence[Any], dtype: str) -> Distance:
@@ -142,7 +142,7 @@ def reference_params(
         What it was computed in, or why it was not.
     """
     n, p = problem.X.shape
-    cost = n * p * trainer.epochs
+    cost = n * p * problem.n_outputs * trainer.epochs
     if cost > REFERENCE_COST:
         return None, (
             f"skipped, {cost:.1e} entries of X would have to be read, more than "
@@ -157,7 +157,7 @@ def reference_params(
         trainer.momentum,
         trainer.decay2,
         trainer.epsilon,
-        problem.dtype.name,
+        dtype=problem.dtype.name,
     )
     objective = Objective(float(kind(trainer.l2)), trainer.l1, trainer.fit_intercept)
     steps, batches = trainer.epochs, None
@@ -165,6 +165,6 @@ def reference_params(
         assert trainer.random_state is not None
         steps *= -(-n // trainer.batch_size)
         batches = batches_of_steps(n, trainer.batch_size, trainer.random_state, steps)
-    start = Params(np.zeros((1, p)), np.zeros(1))
+    start = Params(np.zeros((problem.n_outputs, p)), np.zeros(problem.n_outputs))
     theta = train(problem, objective, rule, start, steps, batches)
-    return Params(theta[None, :-1], theta[-1:]), f"the same steps in {describe()}"
+    return unpack(theta, p), f"the same steps in {describe()}"

@@ -140,8 +140,11 @@ def weights(
 ) -> Figure:
     """Draw the weights: as an image where rows are images, else the largest ones as bars.
 
-    Blue pulls towards ``classes[0]``, red towards ``classes[1]``.
+    Blue pulls towards ``classes[0]``, red towards ``classes[1]``. Of more classes each has a
+    picture of its own, in which red pulls towards it and blue away.
     """
+    if len(model.classes) > 2:
+        return _weights_of_classes(model, feature_names, image_shape)
     coef, (first, second) = model.coef[0], map(_plain, model.classes.tolist())
     if image_shape is None:
         return _weight_bars(coef, feature_names, first, second)
@@ -153,6 +156,40 @@ def weights(
     axes.set(title=f"Weight of each pixel, {first} against {second}", xlabel="column", ylabel="row")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    return figure
+
+
+def _weights_of_classes(
+    model: LinearModel, feature_names: Sequence[str] | None, image_shape: tuple[int, int] | None
+) -> Figure:
+    """Draw each class's weights as an image, or those of the features that matter most in rows."""
+    coef, names = model.coef, [_short(str(c)) for c in model.classes.tolist()]
+    largest = float(np.abs(coef).max()) or 1.0
+    scale: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
+    if image_shape is not None:
+        n_rows = -(-len(names) // _COLUMNS)
+        figure = Figure(figsize=(9, 1.0 + 1.6 * n_rows), layout="constrained")
+        grid: Any = figure.subplots(n_rows, _COLUMNS, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, row, name in zip(grid.flat, coef, names, strict=False):
+            drawn = axes.imshow(row.reshape(image_shape), **scale)
+            axes.set_title(name, fontsize=10)
+        figure.colorbar(drawn, ax=grid, label="weight")
+        figure.suptitle("Weight of each pixel for each class (red: towards it, blue: away)")
+        return figure
+    shown = np.argsort(-np.abs(coef).max(axis=0), kind="stable")[:_BARS]
+    features = feature_names or [f"x{j}" for j in range(coef.shape[1])]
+    size = 3.4 + 0.5 * len(names), 1.6 + 0.3 * len(shown)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(coef[:, shown].T, aspect="auto", **scale)
+    axes.set_xticks(range(len(names)), names, rotation=45 if max(map(len, names)) > 4 else 0)
+    axes.set_yticks(range(len(shown)), [_short(features[j]) for j in shown])
+    p = coef.shape[1]
+    title = f"The {len(shown)} features of largest weight, of {p}" if len(shown) < p else "Weights"
+    axes.set(title=title, xlabel="class (red: towards it, blue: away)", ylabel="feature")
+    figure.colorbar(drawn, label="weight")
     return figure
 
 
@@ -198,8 +235,8 @@ def predictions(
 ) -> Figure:
     """Draw what the model makes of a random batch of rows, with the mistakes marked.
 
-    Images are shown with their predicted label and its probability; other rows as dots at the
-    probability of ``classes[1]``, by their true label.
+    Images are shown with their predicted label and its probability; other rows as dots by their
+    true label, at the probability of ``classes[1]``, or of more classes at that of the true one.
     """
     labels = np.asarray(y)
     rows = _draw(len(labels), 24 if image_shape else 200, random_state)
@@ -208,6 +245,8 @@ def predictions(
     wrong = predicted != truth
     which = f"All {len(labels)}" if len(rows) == len(labels) else f"{len(rows)} random"
     title = f"{which} {part} rows: {int((~wrong).sum())} predicted right, {int(wrong.sum())} wrong"
+    if image_shape is None and len(model.classes) > 2:
+        return _probability_of_truth(model, probability, truth, wrong, title)
     if image_shape is None:
         return _probability_strip(model, probability[:, 1], truth, wrong, title)
     captions = [
@@ -226,22 +265,41 @@ def _probability_strip(
     wrong: NDArray[Any],
     title: str,
 ) -> Figure:
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure, axes = _strip(model, probability, truth, wrong)
+    axes.axvline(0.5, color=_GREY, linestyle="--", linewidth=1)
+    axes.set(title=title, xlabel=f"predicted probability of {_plain(model.classes.tolist()[1])}")
+    return figure
+
+
+def _probability_of_truth(
+    model: LinearModel,
+    probability: NDArray[Any],
+    truth: NDArray[Any],
+    wrong: NDArray[Any],
+    title: str,
+) -> Figure:
+    own = probability[np.arange(len(truth)), np.searchsorted(model.classes, truth)]
+    figure, axes = _strip(model, own, truth, wrong)
+    axes.set(title=title, xlabel="predicted probability of the true label")
+    return figure
+
+
+def _strip(
+    model: LinearModel, probability: NDArray[Any], truth: NDArray[Any], wrong: NDArray[Any]
+) -> tuple[Figure, Axes]:
+    """Draw a dot for each row, in a band for each true label."""
+    bands = len(model.classes)
+    figure = Figure(figsize=(8, 2.2 + 0.7 * bands), layout="constrained")
     axes = figure.subplots()
-    height = (truth == model.classes[1]) + np.random.default_rng(0).uniform(-0.3, 0.3, len(truth))
+    height = np.searchsorted(model.classes, truth) + np.random.default_rng(0).uniform(
+        -0.3, 0.3, len(truth)
+    )
     axes.scatter(probability[~wrong], height[~wrong], s=22, color=_BLUE, alpha=0.6, label="right")
     axes.scatter(probability[wrong], height[wrong], s=60, color=_RED, marker="x", label="wrong")
-    axes.axvline(0.5, color=_GREY, linestyle="--", linewidth=1)
-    axes.set_yticks([0, 1], [_plain(c) for c in model.classes.tolist()])
-    axes.set(
-        title=title,
-        xlabel=f"predicted probability of {_plain(model.classes.tolist()[1])}",
-        ylabel="true label",
-        xlim=(-0.03, 1.03),
-        ylim=(-0.5, 1.5),
-    )
+    axes.set_yticks(range(bands), [_short(str(c)) for c in model.classes.tolist()])
+    axes.set(ylabel="true label", xlim=(-0.03, 1.03), ylim=(-0.5, bands - 0.5))
     figure.legend(loc="outside right center", frameon=False)
-    return figure
+    return figure, axes
 
 
 def examples(

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
+from sklearn.datasets import load_wine
 
 import lrbackends as lrb
 from lrbackends.datasets import Dataset, load_dataset
@@ -54,6 +55,30 @@ def test_weights_are_an_image_centred_at_zero(result):
     np.testing.assert_array_equal(image.get_array(), result.coef.reshape(8, 8))
     low, high = image.get_clim()
     assert -low == high == np.abs(result.coef).max()
+
+
+def test_each_of_several_classes_has_its_weights():
+    wine = load_wine(as_frame=True)
+    X = (wine.data - wine.data.mean()) / wine.data.std()
+    result = lrb.Trainer("numpy", "newton", l2=0.01, gap=1e-6).fit(X, wine.target)
+    image = plots.weights(result, tuple(X.columns)).axes[0].images[0]
+    largest = np.argsort(-np.abs(result.coef).max(axis=0), kind="stable")
+    np.testing.assert_array_equal(image.get_array(), result.coef[:, largest].T)
+    strip = plots.predictions(result, X.to_numpy(), wine.target).axes[0]
+    assert [t.get_text() for t in strip.get_yticklabels()] == ["0", "1", "2"]
+    dots = np.concatenate([part.get_offsets()[:, 0] for part in strip.collections])
+    assert dots.min() > 0.3  # the probability of the true label
+    assert strip.get_xlabel() == "predicted probability of the true label"
+
+
+def test_each_of_several_classes_has_its_image():
+    data = load_dataset("digits")
+    result = lrb.Trainer("numpy", "auto", l2=0.01, gap=1e-4).fit(data.X_train, data.y_train)
+    figure = plots.weights(result, image_shape=(8, 8))
+    drawn = [axes for axes in figure.axes if axes.images and axes.get_title()]
+    assert [a.get_title() for a in drawn] == list("0123456789")
+    for axes, row in zip(drawn, result.coef, strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), row.reshape(8, 8))
 
 
 def test_the_largest_weights_are_bars(result):
