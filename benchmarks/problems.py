@@ -43,9 +43,13 @@ def _bundled(name: str) -> Data:
     return _loaded(found.X_train, found.y_train)
 
 
+def mnist_folder() -> str:
+    """Return the folder with the MNIST files; MissingFileError where none is named."""
+    return _file("LRBACKENDS_MNIST", "a folder with the MNIST files")
+
+
 def _mnist01() -> Data:
-    folder = _file("LRBACKENDS_MNIST", "a folder with the MNIST files")
-    found = load_dataset(f"{folder}/train-images-idx3-ubyte.gz", digits=(0, 1))
+    found = load_dataset(f"{mnist_folder()}/train-images-idx3-ubyte.gz", digits=(0, 1))
     return _loaded(found.X_train, found.y_train)
 
 
