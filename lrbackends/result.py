@@ -99,7 +99,7 @@ class LinearModel:
     def _finite_scores(self, X: Any) -> NDArray[Any]:
         """Return scores whose differences are numbers."""
         limit = np.finfo(self.coef.dtype).max / 4
-        return np.clip(self.decision_function(X), -limit, limit)
+        return np.asarray(np.clip(self.decision_function(X), -limit, limit))
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probability of each class, shape (n_samples, K), each in [0, 1]."""

@@ -89,7 +89,7 @@ def one_output(
 
 def _left_to_right(terms: NDArray[np.float64]) -> NDArray[np.float64]:
     """Add along the first axis; NumPy's sum adds in another order where the rest is one number."""
-    total = terms[0]
+    total: NDArray[np.float64] = terms[0]
     for term in terms[1:]:
         total = total + term
     return total

@@ -449,7 +449,7 @@ def test_a_hessian_of_too_many_features_is_refused(curved):
     kernels = curved.compile(lrb.Problem(X, [0, 1, 1]), lrb.Objective())
     zero = lrb.Params(np.zeros(X.shape[1]), np.zeros(1))
     for hessian in (kernels.hessian, kernels.loss_gradient_hessian):
-        with pytest.raises(UnsupportedError, match=rf"{X.shape[1]} features.*hessian_product"):
+        with pytest.raises(UnsupportedError, match=rf"{X.shape[1]} coefficients.*hessian_product"):
             hessian(zero)
     assert kernels.hessian_product(zero, zero).coef.shape == (1, X.shape[1])
 
