@@ -13,6 +13,7 @@ the features end with a column of ones for the intercept and are filled up with 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,22 +23,17 @@ from jax import lax
 from numpy.typing import NDArray
 
 from lrbackends.backends._reproducible import (
-    EXP_COEFFICIENTS,
     FEATURE_LANES,
-    INVERSE_LN2,
-    LARGEST_EXPONENT,
-    LN2_HIGH,
-    LN2_LOW,
-    LOG_COEFFICIENTS,
     LOSS_LANES,
     SAMPLE_LANES,
-    SMALLEST_RESIDUAL_FLOAT32,
     check_range,
 )
+from lrbackends.backends.jax_objective import Form, Strengths
+from lrbackends.backends.jax_reproducible_losses import class_losses, losses
 from lrbackends.backends.protocol import Coefficients
 from lrbackends.problem import Problem
 
-Data = tuple[jax.Array, jax.Array, jax.Array]  # X, sign, weight
+Data = tuple[jax.Array, jax.Array, jax.Array]  # X, sign or labels, weight
 
 _UNROLLED = 64  # feature groups up to which the sum of a score is written out
 _UNROLLED_BLOCKS = 4  # blocks of rows whose sums are written out
@@ -49,33 +45,6 @@ def _halve(lanes: jax.Array) -> jax.Array:
         half = len(lanes) // 2
         lanes = lanes[:half] + lanes[half:]
     return lanes[0]
-
-
-def _exp_of_minus(x: jax.Array, one: jax.Array) -> jax.Array:
-    """Return exp(-x) for x >= 0."""
-    x = -jnp.minimum(x, LARGEST_EXPONENT)
-    k = jnp.round(x * INVERSE_LN2)
-    high = x - (k * LN2_HIGH) * one
-    low = (k * LN2_LOW) * one
-    r = high - low
-    t = (r * r) * one
-    q = jnp.full_like(t, EXP_COEFFICIENTS[-1])
-    for p in EXP_COEFFICIENTS[-2::-1]:
-        q = p + (t * q) * one
-    c = r - (t * q) * one
-    y = 1.0 - ((low - (r * c) / (2.0 - c)) - high)
-    power = lax.bitcast_convert_type((k.astype(jnp.int64) + 1023) << 52, jnp.float64)
-    return y * power
-
-
-def _log_of_one_plus(e: jax.Array, one: jax.Array) -> jax.Array:
-    """Return log(1 + e) for 0 <= e <= 1."""
-    s = e / (2.0 + e)
-    t = (s * s) * one
-    q = jnp.full_like(t, LOG_COEFFICIENTS[-1])
-    for c in LOG_COEFFICIENTS[-2::-1]:
-        q = c + (t * q) * one
-    return (2.0 * s) * one + ((s * t) * q) * one
 
 
 @jax.custom_vjp
@@ -125,29 +94,34 @@ scores.defvjp(_scores_forward, _scores_backward)
 
 
 @jax.custom_vjp
-def _losses(z: jax.Array, sign: jax.Array, weight: jax.Array, one: jax.Array) -> jax.Array:
-    """Return each sample's weighted loss, float64."""
-    m = (sign * z).astype(jnp.float64)
-    e = _exp_of_minus(jnp.abs(m), one)
-    return (weight * (jnp.maximum(m, 0.0) + _log_of_one_plus(e, one))) * one
+def class_scores(theta: jax.Array, X: jax.Array, one: jax.Array) -> jax.Array:
+    """Return the scores of K outputs, theta (K, features), as the leading axis.
+
+    Block after block, so that its rows are read from the cache for all but the first output.
+    """
+    of_block = jax.vmap(scores, in_axes=(0, None, None))
+    return jnp.moveaxis(lax.map(lambda rows: of_block(theta, rows, one), X), 0, 1)
 
 
-def _losses_forward(z: jax.Array, sign: jax.Array, weight: jax.Array, one: jax.Array) -> Any:
-    return _losses(z, sign, weight, one), (z, sign, weight, one)
+def _class_scores_forward(theta: jax.Array, X: jax.Array, one: jax.Array) -> Any:
+    return class_scores(theta, X, one), (X, one)
 
 
-def _losses_backward(kept: Any, cotangent: jax.Array) -> Any:
-    z, sign, weight, one = kept
-    m = (sign * z).astype(jnp.float64)
-    e = _exp_of_minus(jnp.abs(m), one)
-    a = jnp.where(m >= 0, 1.0, e) / (1.0 + e)
-    dz = (weight * sign) * a * cotangent
-    if z.dtype == jnp.float32:
-        dz = jnp.where(jnp.abs(dz) < SMALLEST_RESIDUAL_FLOAT32, 0.0, dz)
-    return dz.astype(z.dtype), None, None, None
+def _class_scores_backward(kept: Any, dz: jax.Array) -> Any:
+    """Return dz' X of each output, as `_scores_backward` does."""
+    X, one = kept
+    blocks, groups, lanes, width = X.shape
+
+    def add(block: jax.Array, sums: jax.Array) -> jax.Array:
+        for k in range(groups):
+            sums = sums + (X[block, k] * dz[:, block, k][..., None]) * one
+        return sums
+
+    sums = lax.fori_loop(0, blocks, add, jnp.zeros((len(dz), lanes, width), X.dtype))
+    return _halve(jnp.moveaxis(sums, 1, 0)), None, None
 
 
-_losses.defvjp(_losses_forward, _losses_backward)
+class_scores.defvjp(_class_scores_forward, _class_scores_backward)
 
 
 @jax.custom_vjp
@@ -165,37 +139,54 @@ _lane_sum.defvjp(
 
 
 def _loss_sum(
-    theta: jax.Array, X: jax.Array, sign: jax.Array, weight: jax.Array, one: jax.Array
+    theta: jax.Array, X: jax.Array, labels: jax.Array, weight: jax.Array, one: jax.Array
 ) -> jax.Array:
-    """Return the weighted sum of the losses; `jax.grad` of it is dw and db in one vector."""
-    z = scores(theta, X, one.astype(X.dtype))
-    return _lane_sum(_losses(z, sign, weight, one))
+    """Return the weighted sum of the losses; `jax.grad` of it is dw and db of each output."""
+    rounding = one.astype(X.dtype)
+    if len(theta) == 1:
+        z = scores(theta[0], X, rounding)
+        return _lane_sum(losses(z, labels, weight, one))
+    z = class_scores(theta, X, rounding)
+    return _lane_sum(class_losses(z, labels, weight, one))
 
 
-def _square_norm(coef: jax.Array, one: jax.Array) -> jax.Array:
-    """Return the sum of squares, in feature lanes."""
-    groups = -(-len(coef) // FEATURE_LANES)
-    filled = jnp.zeros(groups * FEATURE_LANES, coef.dtype).at[: len(coef)].set(coef)
-    squares = ((filled * filled) * one).reshape(groups, FEATURE_LANES)
-    zero = jnp.zeros(FEATURE_LANES, coef.dtype)
-    return _halve(lax.fori_loop(0, groups, lambda k, sums: sums + squares[k], zero))
+def _sum_in_lanes(values: jax.Array) -> jax.Array:
+    """Return the sum of a vector, in feature lanes."""
+    groups = -(-len(values) // FEATURE_LANES)
+    filled = jnp.zeros(groups * FEATURE_LANES, values.dtype).at[: len(values)].set(values)
+    rows = filled.reshape(groups, FEATURE_LANES)
+    zero = jnp.zeros(FEATURE_LANES, values.dtype)
+    return _halve(lax.fori_loop(0, groups, lambda k, sums: sums + rows[k], zero))
+
+
+def _by_output(theta: jax.Array, width: int, form: Form) -> jax.Array:
+    """Return theta as a row for each output, the intercept behind the coefficients."""
+    coef, intercept = form.split(theta)
+    rows = jnp.column_stack([coef.reshape(form.n_outputs, -1), intercept])
+    return jnp.pad(rows, [(0, 0), (0, width - rows.shape[1])])
 
 
 def loss_gradient(
-    theta: jax.Array, data: Data, n: jax.Array, l2: jax.Array, fit_intercept: bool, one: jax.Array
+    theta: jax.Array, data: Data, n: jax.Array, strengths: Strengths, form: Form, one: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the objective over ``n`` rows, float64, and its gradient."""
-    dtype, size = theta.dtype, len(theta)
-    filled = jnp.zeros(data[0].shape[-1], dtype).at[:size].set(theta)
-    loss, sums = jax.value_and_grad(_loss_sum)(filled, *data, one)
+    """Return the objective over ``n`` rows, float64, and the gradient of its smooth part."""
+    dtype, (coef, _) = theta.dtype, form.split(theta)
+    p = len(coef) // form.n_outputs
+    rows = _by_output(theta, data[0].shape[-1], form)
+    loss, sums = jax.value_and_grad(_loss_sum)(rows, *data, one)
+    rounding, l2 = one.astype(dtype), strengths.l2
     # XLA would turn a division of many by one into this anyway.
     inverse = 1.0 / n.astype(jnp.float64)
-    mean = (sums[:size] * inverse.astype(dtype)) * one.astype(dtype)
-    slope = (l2.astype(dtype) * theta[:-1]) * one.astype(dtype)
-    db = mean[-1:] if fit_intercept else jnp.zeros_like(mean[-1:])
-    gradient = jnp.concatenate([mean[:-1] + slope, db])
-    square = _square_norm(theta[:-1], one.astype(dtype)).astype(jnp.float64)
-    return (loss * inverse) * one + ((0.5 * l2) * square) * one, gradient
+    mean = (sums[:, : p + 1] * inverse.astype(dtype)) * rounding
+    slope = (l2.astype(dtype) * coef) * rounding
+    db = mean[:, p] if form.fit_intercept else jnp.zeros_like(mean[:, p])
+    gradient = jnp.concatenate([mean[:, :p].ravel() + slope, db])
+    square = _sum_in_lanes((coef * coef) * rounding).astype(jnp.float64)
+    objective = (loss * inverse) * one + ((0.5 * l2) * square) * one
+    if strengths.l1 is not None:
+        absolute = _sum_in_lanes(jnp.abs(coef)).astype(jnp.float64)
+        objective = objective + (strengths.l1 * absolute) * one
+    return objective, gradient
 
 
 class _Rounded:
@@ -252,12 +243,17 @@ def move(
     return step, first, second
 
 
-def cut(rows: jax.Array) -> jax.Array:
+def _cut(rows: jax.Array) -> jax.Array:
     """Return rows in blocks, groups and lanes, filled up with zeros."""
     blocks = -(-len(rows) // LOSS_LANES)
     fill = [(0, blocks * LOSS_LANES - len(rows))] + [(0, 0)] * (rows.ndim - 1)
     shape = blocks, LOSS_LANES // SAMPLE_LANES, SAMPLE_LANES, *rows.shape[1:]
     return jnp.pad(rows, fill).reshape(shape)
+
+
+def laid_out(X: jax.Array, labels: jax.Array, weight: jax.Array) -> Data:
+    """Return rows, of all data or of a mini-batch, cut up."""
+    return _cut(X), _cut(labels), _cut(weight)
 
 
 def with_ones(X: NDArray[Any]) -> NDArray[Any]:
@@ -270,17 +266,16 @@ def with_ones(X: NDArray[Any]) -> NDArray[Any]:
 
 
 def layout(problem: Problem) -> Data:
-    """Bring X, sign and weight to the device, X widened and cut up."""
+    """Bring X, sign or labels, and weight to the device, X widened and cut up."""
     problem = problem.widened()
     check_range(problem)
-    parts = with_ones(problem.X), problem.sign, problem.exact_weight
-    X, sign, weight = (cut(jnp.asarray(part)) for part in parts)
-    return X, sign, weight
+    labels = problem.sign if problem.n_outputs == 1 else problem.y
+    return laid_out(*map(jnp.asarray, (with_ones(problem.X), labels, problem.exact_weight)))
 
 
-@jax.jit
-def decision_function(X: jax.Array, theta: jax.Array, one: jax.Array) -> jax.Array:
+@partial(jax.jit, static_argnames="form")
+def decision_function(X: jax.Array, theta: jax.Array, one: jax.Array, form: Form) -> jax.Array:
     """Return the scores of rows that `with_ones` made, cut up or not."""
-    X = X.reshape(-1, X.shape[-1])
-    filled = jnp.zeros(X.shape[-1], theta.dtype).at[: len(theta)].set(theta)
-    return scores(filled, X, one.astype(theta.dtype))
+    X, rounding = X.reshape(-1, X.shape[-1]), one.astype(theta.dtype)
+    of_outputs = [scores(row, X, rounding) for row in _by_output(theta, X.shape[-1], form)]
+    return of_outputs[0] if form.n_outputs == 1 else jnp.stack(of_outputs, axis=-1)
