@@ -26,10 +26,27 @@ class Data(NamedTuple):
 
 @pytest.fixture(scope="session", autouse=True)
 def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep compiled kernels of this session, and of processes that it starts, out of the user's."""
+    """Keep compiled kernels of this session, and of processes that it starts, out of the user's.
+
+    The workers of pytest-xdist share them.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "numba"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.mktemp("numba")))
+        patch.setenv("NUMBA_CACHE_DIR", str(folder))
         yield
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each module to one worker, which compiles what it needs once.
+
+    Those that look at `report`, which takes long to make, are one module to this end.
+    """
+    for item in items:
+        shared = "report" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("report" if shared else item.path.stem))
 
 
 @pytest.fixture(scope="session")

@@ -154,6 +154,9 @@ def accumulate_product(
 ) -> None:
     """Add the rows' share of the Hessian's product to ``product``."""
     t = _scores(X, direction)
+    # Only differences count. Those from the most probable class keep the mean's digits where its
+    # probability is close to 1.
+    t -= np.take_along_axis(t, a.argmax(axis=0)[None], axis=0)
     t -= (a * t).sum(axis=0)
     t *= a
     t *= weight

@@ -617,3 +617,11 @@ def test_the_textbook_loop_notices_a_row_that_counts_twice(textbook):
         for each in (problem, twice)
     ]
     assert np.abs(found[0] - found[1]).min() > 1e-6
+
+
+def test_products_keep_their_digits_where_one_class_is_nearly_certain(curved):
+    problem = problem_of(3)
+    params, vector = params_of(problem, 300.0), params_of(problem, 1.0)
+    found = pack(curved.compile(problem, lrb.Objective()).hessian_product(params, vector))
+    truth = reference_hessian(problem, lrb.Objective(), params) @ pack(vector)
+    np.testing.assert_allclose(found, truth.astype(float), rtol=0, atol=1e-12 * abs(truth).max())

@@ -8,13 +8,6 @@ from lrbackends.equivalence.wrong_backends import WRONG_BACKENDS, RightKernels, 
 STEPS = 300
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker have all tests that look at `report`, which takes long to make."""
-    for item in items:
-        if "report" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("report"))
-
-
 @pytest.fixture(scope="session")
 def calls() -> list[tuple[int, int, str]]:
     """What the progress callback of `report` was called with."""
