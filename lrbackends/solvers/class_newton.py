@@ -1,4 +1,4 @@
-"""L-BFGS with metrics of one output each, where the Hessian of all outputs would be too large."""
+"""L-BFGS with metrics of one output each, in place of the far larger Hessian of all outputs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lrbackends.solvers.goal import Goal, Steps
 from lrbackends.solvers.lbfgs import Certify, lbfgs
 from lrbackends.solvers.metrics import class_metric, start_metric
 from lrbackends.solvers.oracle import Oracle, Vector
-from lrbackends.solvers.sampled_newton import NEAR
 
 _ROWS = 10  # for each parameter of an output
+_NEAR = 3e-2  # relative F - F* from where on the Hessian of each output is worth taking
 
 
 def class_newton(
@@ -27,7 +27,7 @@ def class_newton(
     for step in lbfgs(oracle, theta, goal, start_metric(oracle, rows), certify):
         yield step
         theta = step.point.theta
-        if step.promised <= NEAR * abs(step.point.loss):
+        if step.promised <= _NEAR * abs(step.point.loss):
             break
     yield from lbfgs(oracle, theta, goal, class_metric(oracle, theta, rows), certify)
 

@@ -28,9 +28,8 @@ def minimise(
     if solver == "proximal-newton":
         return proximal_newton(oracle, theta, goal)
     certify = _certifier(oracle)
-    outputs, p = oracle.problem.n_outputs, oracle.problem.n_features
-    by_class = p <= MOST_HESSIAN_FEATURES < outputs * p
-    if solver == "sampled-newton" and by_class:
+    small_enough = oracle.problem.n_features <= MOST_HESSIAN_FEATURES  # for one output's Hessian
+    if solver == "sampled-newton" and oracle.problem.n_outputs > 1 and small_enough:
         return class_newton(oracle, theta, goal, rng, certify)
     solve = diagonal_metric(oracle)
     if solver == "sampled-newton":

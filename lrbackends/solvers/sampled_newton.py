@@ -22,7 +22,7 @@ _PATIENCE = 3
 _SLOW = 0.5
 
 _METRIC_ROWS = 4  # rows per parameter in a sample that gives a metric but no solution
-NEAR = 1e-2  # relative F - F* from where on its Hessian is worth taking
+_NEAR = 1e-2  # relative F - F* from where on its Hessian is worth taking
 _METRICS = 4  # that are tried before the whole Hessian
 
 
@@ -59,7 +59,7 @@ def sampled_newton(
         for step in begin(theta):
             yield step
             theta = step.point.theta
-            if step.promised <= NEAR * abs(step.point.loss):
+            if step.promised <= _NEAR * abs(step.point.loss):
                 break
         sample = sampled_at(oracle, theta, count, rng)
     for _ in range(_METRICS):
