@@ -260,14 +260,12 @@ def reference_hessian(
     z = scores(rows[:, :-1], Params(params.coef.astype(dtype), params.intercept.astype(dtype)))
     weight = problem.exact_weight.astype(dtype) / n
     hessian = np.zeros((K, p + 1, K, p + 1), dtype)
+    a = (sigmoid(z) if K == 1 else softmax(z)).reshape(n, K)
     for k in range(K):
+        # 1 - a_k without cancellation: of two classes the other one's, of more the sum of the rest
+        others = sigmoid(-z) if K == 1 else np.delete(a, k, axis=1).sum(axis=1)
         for m in range(K):
-            if K == 1:
-                curvature = sigmoid(z) * sigmoid(-z)
-            else:
-                a = softmax(z)
-                others = np.delete(a, k, axis=1).sum(axis=1)
-                curvature = a[:, k] * (others if k == m else -a[:, m])
+            curvature = a[:, k] * (others if k == m else -a[:, m])
             hessian[k, :, m] = (rows * (weight * curvature)[:, None]).T @ rows
     intercepts = np.arange(K) * (p + 1) + p
     order = np.append(np.delete(np.arange(K * (p + 1)), intercepts), intercepts)

@@ -19,7 +19,8 @@ def diagonal_metric(oracle: Oracle) -> Solve:
     Its entries are q (1 - q) mean(x^2) + l2, where q is the share of the output's class.
     """
     problem = oracle.problem
-    q = (_shares(oracle) * (1 - _shares(oracle)))[-problem.n_outputs :]
+    shares = _shares(oracle)
+    q = (shares * (1 - shares))[-problem.n_outputs :]
     squares = np.append(np.outer(q, problem.rms**2), q)[: oracle.size]
     diagonal = squares + oracle.penalty
     diagonal[diagonal == 0] = 1.0
