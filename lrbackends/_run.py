@@ -77,7 +77,7 @@ class Run:
             )
         with self._timed("import"):
             self.backend = get_backend(trainer.backend)
-        with self._timed("data"):
+        with self._timed("transfer"):
             if not self.backend.capabilities().narrow:
                 self.problem = self.problem.widened()
                 self.validation = self.validation and self.validation.widened()

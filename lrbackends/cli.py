@@ -118,6 +118,24 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> l
     return None if value is None else [name.strip() for name in value.split(",")]
 
 
+def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    parts = value.lower().split("x")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise click.BadParameter(f"{value!r} is not a shape like 20000x50")
+    return int(parts[0]), int(parts[1])
+
+
+def _counts(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"{value!r} are not whole numbers like 1000,10000")
+    return tuple(map(int, parts))
+
+
 def _writable(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Path | None:
     """Refuse a file that cannot be written before any work is done."""
     if value is None:
@@ -249,48 +267,82 @@ def main(ctx: click.Context) -> None:
 # -- compare, verify
 
 
-@main.command()
+@main.command(
+    epilog="\b\nExamples:"
+    "\n  lrbackends compare"
+    "\n  lrbackends compare data.csv --target label --html page.html --json numbers.json"
+    "\n  lrbackends compare --shape 20000x50 --vary size,threads --journal run.jsonl"
+)
 @_data
+@click.option(
+    "--shape",
+    metavar="ROWSxFEATURES",
+    callback=_shape,
+    help="Compare on random data of that shape instead of DATA.",
+)
 @_backends
-@click.option("--solver", default="gd", help="gd, momentum, nesterov or adam.")
+@click.option("--solver", default="gd", help="gd, momentum, nesterov, adam, lbfgs, newton, auto, …")
 @click.option("--epochs", type=int, default=1000, help="Passes over the rows.")
 @click.option("--l2", type=float, default=1e-3, help="Squared penalty; above 0 one optimum.")
 @click.option("--learning-rate", type=float, show_default="1/L, safe for the data; adam 0.001")
 @click.option("--batch-size", type=int, show_default="all rows")
 @click.option("--dtype", show_default="that of the data", help="float64 or float32.")
-@click.option("--rounds", type=int, default=3, help="Fresh processes per backend.")
+@click.option("--arithmetic", default="fast", help="fast or reproducible.")
+@click.option(
+    "--vary",
+    metavar="A,B,…",
+    callback=_names,
+    show_default="all",
+    help="What to vary besides: size, arithmetic, dtype, threads, cache, optimum; or none.",
+)
+@click.option("--sizes", metavar="N,N,…", callback=_counts, help="Rows of the variation size.")
+@click.option("--rounds", type=int, default=5, help="Fresh processes per backend.")
 @click.option("--seed", "random_state", type=int, default=0)
+@_file("--journal", "Keep each measurement there; with the file of a stopped run, go on from it.")
+@_file("--html", "Write one self-contained page.")
 @_json
 @_file("--markdown", "Write the tables as Markdown.")
 @_file("--picture", "Draw the costs as PNG, SVG or PDF, by the file's ending.")
-def compare(json: Path | None, markdown: Path | None, picture: Path | None, **options: Any) -> int:
+def compare(
+    shape: tuple[int, int] | None,
+    html: Path | None,
+    json: Path | None,
+    markdown: Path | None,
+    picture: Path | None,
+    vary: list[str] | None,
+    **options: Any,
+) -> int:
     """Train one model with each backend; compare costs and results.
 
-    Exit code 1 where backends disagree or fail.
+    The table of the task that was asked for comes first, then what else was measured: other sizes,
+    arithmetics, types, threads, caches, the optimum. Exit code 1 where backends disagree or fail.
     """
     from lrbackends.benchmarking.compare import compare as run
-    from lrbackends.report.comparison import as_markdown, as_text, figure
-    from lrbackends.report.tables import WIDTH
+    from lrbackends.report import comparison as report
 
-    dataset, _ = _dataset(**_taken(options, _DATA))
-    has_test = len(dataset.y_test) > 0
+    data = _taken(options, _DATA)
+    if shape is None:
+        dataset, _ = _dataset(**data)
+        options |= {"X": dataset.X_train, "y": dataset.y_train, "name": dataset.name}
+        if len(dataset.y_test):
+            options |= {"X_test": dataset.X_test, "y_test": dataset.y_test}
     with _counter("processes") as progress:
         comparison = run(
-            dataset.X_train,
-            dataset.y_train,
-            X_test=dataset.X_test if has_test else None,
-            y_test=dataset.y_test if has_test else None,
-            name=dataset.name,
+            shape=shape,
+            vary=() if vary == ["none"] else vary,
             progress=progress,
+            first=lambda found: click.echo(report.base_text(found)),
             **options,
         )
-    click.echo(as_text(comparison, width=WIDTH), nl=False)
+    click.echo(report.further_text(comparison), nl=False)
+    if html is not None:
+        comparison.to_html(html)
     if json is not None:
         comparison.to_json(json)
     if markdown is not None:
-        markdown.write_text(as_markdown(comparison), encoding="utf-8")
+        markdown.write_text(report.as_markdown(comparison), encoding="utf-8")
     if picture is not None:
-        figure(comparison).savefig(picture)
+        comparison.plot("cost").savefig(picture)
     broken = any(row.status in ("failed", "diverged") for row in comparison.rows)
     return int(broken or not comparison.trained or bool(comparison.disagreements()))
 
@@ -322,10 +374,24 @@ def _counter(what: str) -> Iterator[Callable[[int, int, str], None] | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns = (
+        *(TextColumn(what), BarColumn(), MofNCompleteColumn()),
+        *(TimeRemainingColumn(), TextColumn("{task.description}")),
+    )
+    with Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # what is piped on is not for the terminal
+    ) as bar:
         task = bar.add_task("", total=None)
 
         def show(done: int, total: int, name: str) -> None:

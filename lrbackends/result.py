@@ -190,8 +190,9 @@ class TrainingResult(LinearModel):
     random_state : int
         The seed that was used.
     timings : mapping of str to float
-        Seconds: ``import`` (loading the engine), ``data`` (validation and transfer), ``compile``,
-        ``run``, ``checks`` (for separation and collinearity, without a penalty) and ``total``.
+        Seconds: ``data`` (validation, step size), ``import`` (loading the engine), ``transfer``
+        (bringing the data to it), ``compile``, ``run``, ``checks`` (for separation and
+        collinearity, without a penalty) and ``total``.
         Solvers that seek the optimum compile within ``run``, at the first call of each kernel.
     backend, solver, arithmetic, dtype : str
     state : State

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lrbackends._units import seconds
-from lrbackends.benchmarking.distance import REFERENCE, limits
+from lrbackends.benchmarking.agreement import Agreement, worse
+from lrbackends.benchmarking.crossover import paybacks
+from lrbackends.benchmarking.distance import limits
 
 if TYPE_CHECKING:
-    from lrbackends.benchmarking.comparison import Comparison, Measured, Settings, Times
-
-# Losses are sums over samples, so equal trainings may differ by some eps; more is a worse result.
-_LOSS_TOLERANCE = 256
+    from lrbackends.benchmarking.comparison import Comparison
+    from lrbackends.benchmarking.rows import Measured
+    from lrbackends.benchmarking.statistics import Estimate
 
 
 def words(names: Sequence[str]) -> str:
@@ -23,85 +22,127 @@ def words(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
+def unsteady(comparison: Comparison) -> list[str]:
+    """Return the backends that gave different bits from fit to fit, or on other threads."""
+    found: dict[str, None] = {}
+    seen: dict[object, Measured] = {}
+    for row in comparison.rows:
+        coef = getattr(row, "coef", None)
+        if coef is None:
+            continue
+        measured: Measured = row  # type: ignore[assignment]
+        first = seen.setdefault((measured.cell.task, measured.backend), measured)
+        same = (first.coef, first.intercept) == (coef, measured.intercept)
+        if not measured.repeatable or not same:
+            found[measured.backend] = None
+    return list(found)
+
+
 def verdict(comparison: Comparison) -> str:
     """Return whether the trained backends agree, with the figures that say so."""
     names = [row.backend for row in comparison.trained]
-    pairs = [d for d in comparison.distances if d.b != REFERENCE]
-    exact = [d for d in comparison.distances if d.b == REFERENCE]
-    unsteady = [row.backend for row in comparison.trained if row.repeatable is False]
-    tail = f" {words(unsteady)} gave different bits from fit to fit." if unsteady else ""
+    spread = unsteady(comparison)
+    tail = f" {words(spread)} gave different bits from fit to fit." if spread else ""
     if not comparison.distances:
         what = f"only {names[0]} trained" if names else "no backend trained"
         return f"Nothing to compare: {what} (reference: {comparison.reference}).{tail}"
-    if comparison.disagreements():
-        allowed = limits(comparison.settings.dtype)
-        found = "; ".join(
-            f"{d.a} and {d.b} are {d.median_ulp:.3g} ULP (median) and {d.relative:.2g} (relative) "
-            f"apart, {d.labels:,} label{'s' if d.labels != 1 else ''} differ{'s' * (d.labels == 1)}"
-            for d in comparison.disagreements()
-        )
-        return (
-            f"The backends do NOT agree: {found} "
-            f"(allowed: {allowed.median_ulp:g} ULP, {allowed.relative:.2g}, no label).{tail}"
-        )
+    failing = [a for a in comparison.agreements if a.disagreements()]
+    if failing:
+        return f"The backends do NOT agree: {'; '.join(map(_disagreement, failing))}.{tail}"
+    base = comparison.agreements[0]
     parts = []
-    if pairs:
+    if base.between():
         parts.append(
-            f"{words(names)} agree: at most {max(d.median_ulp for d in pairs):.3g} ULP (median) "
-            f"and {max(d.relative for d in pairs):.2g} (relative) apart, no label differs"
+            f"{words(names)} agree: at most {max(d.median_ulp for d in base.between()):.3g} ULP "
+            f"(median) and {max(d.relative for d in base.between()):.2g} (relative) apart, no "
+            "label differs"
         )
-    if exact:
-        parts.append(
-            f"at most {max(d.median_ulp for d in exact):.3g} ULP (median) from the reference"
-        )
-    lead = "" if pairs else f"{names[0]} is "
-    return f"{lead}{'; '.join(parts)}.{tail}"
+    if base.to_reference():
+        nearest = max(d.median_ulp for d in base.to_reference())
+        parts.append(f"at most {nearest:.3g} ULP (median) from the reference")
+    lead = "" if base.between() else f"{names[0]} is "
+    return f"{lead}{'; '.join(parts)}.{_of_others(comparison)}{tail}"
+
+
+def _disagreement(agreement: Agreement) -> str:
+    allowed = limits(agreement.settings.dtype)
+    found = "; ".join(
+        f"{d.a} and {d.b} are {d.median_ulp:.3g} ULP (median) and {d.relative:.2g} (relative) "
+        f"apart, {d.labels:,} label{'s' * (d.labels != 1)} differ{'s' * (d.labels == 1)}"
+        for d in agreement.disagreements()
+    )
+    if agreement.settings.arithmetic == "reproducible":
+        return f"{found} in the reproducible arithmetic (allowed: no bit)"
+    return (
+        f"{found} with {agreement.n_samples:,} rows in {agreement.settings.dtype} (allowed: "
+        f"{allowed.median_ulp:g} ULP, {allowed.relative:.2g}, no label)"
+    )
+
+
+def _of_others(comparison: Comparison) -> str:
+    """Return what is to be said of the variations' agreement."""
+    rest = [a for a in comparison.agreements[1:] if a.settings.first_order and a.between()]
+    if not rest:
+        return ""
+    exact = any(a.settings.arithmetic == "reproducible" for a in rest)
+    also = f" So do they in all {len(rest)} variations"
+    return also + ("; reproducible, bit for bit." if exact else ".")
 
 
 def candidates(comparison: Comparison) -> tuple[list[Measured], list[str]]:
-    """Return the rows that may be recommended, and for each other one why not."""
+    """Return the base rows that may be recommended, and for each other one why not."""
     usable = {r.backend: r for r in comparison.trained if math.isfinite(r.loss)}
-    best = min((row.loss for row in usable.values()), default=math.nan)
-    eps = float(np.finfo(comparison.settings.dtype).eps)
+    losers = {r.backend: best for r, best in worse(list(usable.values())).items()}
     kept, left_out = [], []
-    for row in comparison.rows:
+    for row in comparison.base:
         measured = usable.get(row.backend)
         if measured is None:
             left_out.append(f"{row.backend} ({row.status}: {row.reason})")
-        elif measured.loss > best + _LOSS_TOLERANCE * eps * abs(best):
+        elif row.backend in losers:
+            best = losers[row.backend]
             left_out.append(f"{row.backend} (worse loss: {measured.loss:.9g} against {best:.9g})")
         else:
             kept.append(measured)
     return kept, left_out
 
 
-def _ranking(
-    rows: Sequence[Measured], times_of: Callable[[Measured], Times]
-) -> tuple[list[Measured], str]:
-    """Return the rows that are level with the fastest, and all times in words."""
-    ordered = sorted(rows, key=lambda row: times_of(row).median)
-    shown = {row.backend: seconds(times_of(row).median) for row in ordered}
-    best = times_of(ordered[0])
-    level = [row for row in ordered if times_of(row).interval[0] <= best.interval[1]]
-    leaders = [row.backend for row in level]
+def ranked(rows: Sequence[Measured], times: str) -> list[tuple[Measured, Estimate]]:
+    """Return the rows by their median, each with its ratio to the first one's times."""
+    ordered = sorted(rows, key=lambda row: getattr(row, times).median)
+    found = []
+    for row in ordered:
+        over = row.over(ordered[0], times)
+        if over is not None:
+            found.append((row, over))
+    return found
+
+
+def level(rows: Sequence[Measured], times: str) -> list[Measured]:
+    """Return the rows that are not slower than the fastest by more than the noise."""
+    return [row for row, over in ranked(rows, times) if over.verdict != "slower"]
+
+
+def ranking(rows: Sequence[Measured], times: str) -> str:
+    """Return all times in words, the fastest first, ties named."""
+    order = ranked(rows, times)
+    leaders = [row.backend for row, over in order if over.verdict != "slower"]
+    shown = {row.backend: seconds(getattr(row, times).median) for row, _ in order}
     text = f"{words(leaders)}, {words([shown.pop(b) for b in leaders])}"
-    if len(level) > 1:
-        text += " (a tie: the intervals overlap)"
+    if len(leaders) > 1:
+        text += " (a tie: the difference is within the noise)"
     if shown:
         text += "; " + ", ".join(f"{b} {time}" for b, time in shown.items())
-    return level, text
+    return text
 
 
-def _payback(settings: Settings, cold: Measured, warm: Measured) -> str:
-    """Return after how many fits, or epochs of one fit, ``warm``'s dearer start has paid back."""
-    extra = warm.cold_fit.median - cold.cold_fit.median
-    fits = 1 + math.ceil(extra / (cold.warm_fit.median - warm.warm_fit.median))
-    text = f"Importing and compiling {warm.backend} instead pays back after {fits:,} such fits"
-    saved = cold.epoch_time.median - warm.epoch_time.median
-    if saved > 0:
-        epochs = settings.epochs + math.ceil(extra / saved)
-        text += f", or in one fit of about {epochs:,} epochs"
-    return text + "."
+def count(value: float) -> str:
+    """Return a number of epochs, fits or rows for people: two or three digits."""
+    if not math.isfinite(value):
+        return "never"
+    if value < 100:
+        return f"{math.ceil(value):,}"
+    digits = 10 ** (math.floor(math.log10(value)) - 1)
+    return f"{round(value / digits) * digits:,}"
 
 
 def recommend(comparison: Comparison) -> str:
@@ -110,13 +151,26 @@ def recommend(comparison: Comparison) -> str:
     tail = f" Left out: {'; '.join(left_out)}." if left_out else ""
     if not rows:
         return f"No backend can be recommended.{tail}"
-    for_one, one = _ranking(rows, lambda row: row.cold_fit)
-    for_many, many = _ranking(rows, lambda row: row.warm_fit)
-    text = f"One fit in a fresh process: {one}. Many fits in one process: {many}."
+    text = (
+        f"One fit in a fresh process: {ranking(rows, 'cold_fit')}. Many fits in one process: "
+        f"{ranking(rows, 'warm_fit')}."
+    )
+    for_one, for_many = level(rows, "cold_fit"), level(rows, "warm_fit")
     both = [row.backend for row in for_many if row in for_one]
     if both and len(rows) > 1:
         text += f" So {both[0]} suits both."
     elif not both:
         soonest = min(for_many, key=lambda row: row.cold_fit.median)
-        text += " " + _payback(comparison.settings, for_one[0], soonest)
+        text += _payback_line(soonest, for_one[0])
     return text + tail
+
+
+def _payback_line(warm: Measured, cold: Measured) -> str:
+    (paid,) = paybacks([warm, cold])
+    text = (
+        f" Importing and compiling {warm.backend} instead pays back after {count(paid.fits)} such "
+        "fits"
+    )
+    if warm.cell.settings.first_order and math.isfinite(paid.epochs):
+        text += f", or in one fit of about {count(paid.epochs)} epochs"
+    return text + "."

@@ -2,79 +2,133 @@
 
 from __future__ import annotations
 
+import base64
+import pickle
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lrbackends._validation import check_number
-from lrbackends.backends.registry import available_backends, get_backend
-from lrbackends.benchmarking.comparison import Comparison, Measured, Row, Settings, Times
-from lrbackends.benchmarking.distance import REFERENCE, distances, reference_params
-from lrbackends.benchmarking.machine import machine_facts
-from lrbackends.benchmarking.processes import run_worker
+from lrbackends._validation import check_choice, check_number
+from lrbackends.backends.protocol import Backend
+from lrbackends.backends.registry import Available, available_backends, get_backend
+from lrbackends.benchmarking import peers
+from lrbackends.benchmarking.agreement import Agreement
+from lrbackends.benchmarking.cells import (
+    GAP,
+    VARIATIONS,
+    Cell,
+    Settings,
+    Shape,
+    base_cells,
+    variations,
+)
+from lrbackends.benchmarking.comparison import Comparison
+from lrbackends.benchmarking.distance import (
+    REFERENCE,
+    REFERENCE_COST,
+    distances,
+    reference_params,
+)
+from lrbackends.benchmarking.journal import Journal, fingerprint
+from lrbackends.benchmarking.machine import Machine, machine_facts, usable_cores
+from lrbackends.benchmarking.processes import environment, run_worker
+from lrbackends.benchmarking.resampling import resized
+from lrbackends.benchmarking.rows import PEER, Answer, Measured, Row, row_of
+from lrbackends.benchmarking.source import lines_of_code
 from lrbackends.benchmarking.worker import save_data
 from lrbackends.objective import Params, accuracy, scores
 from lrbackends.problem import Problem
 from lrbackends.trainer import Trainer
 
 WARM_FITS = 3
-WARM_SECONDS = 0.2
+WARM_SECONDS = 0.1
+VARIATION_ROUNDS = 3
+_VARIATION_REFERENCE_COST = 1.2e8  # entries of X; half a second
+_COMPILES = 1e-3  # seconds from which on a first fit counts as compiling
 
-_Answer = dict[str, Any]
+Progress = Callable[[int, int, str], object]
 
 
 def compare(
-    X: Any,
-    y: Any,
+    X: Any = None,
+    y: Any = None,
     *,
+    shape: tuple[int, int] | None = None,
     X_test: Any = None,
     y_test: Any = None,
-    backends: Sequence[str] | None = None,
+    backends: Sequence[str | Backend] | None = None,
     solver: str = "gd",
     epochs: int = 1000,
     l2: float = 1e-3,
     batch_size: int | None = None,
     learning_rate: float | None = None,
     dtype: str | None = None,
-    rounds: int = 3,
+    arithmetic: str = "fast",
+    vary: Sequence[str] | None = None,
+    sizes: Sequence[int] | None = None,
+    rounds: int = 5,
     random_state: int = 0,
     timeout: float = 600.0,
-    progress: Callable[[int, int, str], object] | None = None,
-    name: str = "data",
+    journal: str | Path | None = None,
+    progress: Progress | None = None,
+    first: Callable[[Comparison], object] | None = None,
+    name: str | None = None,
 ) -> Comparison:
     """Train the same model with each backend, measure the costs apart and check the results.
 
-    Each measurement is made in a fresh Python process, so that no backend profits from what another
-    one has imported, compiled or allocated. A process imports the engine, trains, and trains a few
-    times again; see `Measured` for what is timed. A round is one process of every backend, in an
-    order shuffled anew, so that a drift of the machine's speed meets all of them alike.
+    What is measured are cells: one backend doing one task under one set of conditions. Each
+    measurement is made in a fresh Python process, which is confined to its cores before it imports
+    anything, so that no backend profits from what another one has imported, compiled or allocated.
+    The process imports the engine, trains, and trains a few times again; see `rows.Measured` for
+    what is timed. A round is one process of every cell, in an order shuffled anew, so that a drift
+    of the machine's speed meets all of them alike; ratios are formed within rounds.
+
+    First the task that was asked for is measured, then variations of it, each with one thing
+    changed: they answer the questions of `Comparison.answers`.
 
     Parameters
     ----------
-    X : array-like or sparse matrix of shape (n_samples, n_features)
+    X : array-like or sparse matrix of shape (n_samples, n_features), optional
         Each backend is given X as it is stored; one that does not cover sparse data becomes a row
-        that says so, they are not densified for it.
-    y : array-like of shape (n_samples,)
+        that says so, they are not densified for it. Default: the bundled digits zero and one, with
+        their test rows.
+    y : array-like of shape (n_samples,), optional
         Labels.
+    shape : (int, int), optional
+        In place of data: rows and features of random data to compare on.
     X_test, y_test : array-likes, optional
         Rows to report the accuracy on.
-    backends : sequence of str, optional
-        Names; default: all that are registered. One that is not available here, crashes or takes
-        too long becomes a row that says so.
-    solver, epochs, l2, batch_size, learning_rate, dtype, random_state
+    backends : sequence of str or Backend, optional
+        Names, or objects that can be pickled; default: all that are registered. One that is not
+        available here, crashes or takes too long becomes a row that says so.
+    solver, epochs, l2, batch_size, learning_rate, dtype, arithmetic, random_state
         See `Trainer`. ``random_state`` also shuffles the rounds.
-    rounds : int, default 3
-        Processes per backend.
+    vary : sequence of str, optional
+        Which variations to measure besides: "size" (fewer and more rows), "arithmetic"
+        (reproducible), "dtype" (float32), "threads" (one), "cache" (of compiled code: none, filled)
+        and "optimum" (to the optimum, with scikit-learn beside). Default: all of them.
+    sizes : sequence of int, optional
+        Numbers of rows of "size"; default: powers of ten from 100 to 100,000. Rows are drawn from
+        the data, repeatedly where there are fewer.
+    rounds : int, default 5
+        Processes per cell of the base task; of variations at most three.
     timeout : float, default 600
         Seconds that one process may take.
+    journal : path, optional
+        A file that keeps each measurement as it is made. With the file of a comparison that was
+        stopped only what is missing is measured.
     progress : callable, optional
-        Called as ``progress(done, total, backend)`` before each process, and once at the end with
-        an empty name.
-    name : str, default "data"
+        Called as ``progress(done, total, cell)`` before each process, and once at the end with an
+        empty cell.
+    first : callable, optional
+        Called with the comparison of the base task, before variations are measured.
+    name : str, optional
         What the report calls the data.
 
     Returns
@@ -91,77 +145,79 @@ def compare(
     >>> import lrbackends as lrb
     >>> from sklearn.datasets import load_breast_cancer
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> print(lrb.compare(X / X.std(axis=0), y).recommend())  # doctest: +SKIP
+    >>> print(lrb.compare(X / X.std(axis=0), y, vary=[]).recommend())  # doctest: +SKIP
     """
-    known = available_backends()
-    names = _names(backends, tuple(known))
     check_number("rounds", rounds, low=1, integer=True)
     check_number("timeout", timeout, open_low=True)
+    for what in VARIATIONS if vary is None else vary:
+        check_choice("vary", what, VARIATIONS)
+    X, y, X_test, y_test, name = _data(X, y, shape, X_test, y_test, name, random_state)
+    given = _Backends(backends)
     problem = Problem(X, y, dtype=dtype)
     test = _test_problem(X_test, y_test, problem)
-    settings = Settings(
-        solver, epochs, l2, batch_size, learning_rate, problem.dtype.name, random_state
+    base = Settings(
+        solver,
+        epochs,
+        l2,
+        batch_size,
+        learning_rate,
+        problem.dtype.name,
+        random_state,
+        arithmetic,
     )
-    trainer = Trainer(names[0], **asdict(settings))  # refuses wrong options
-
-    answers: dict[str, list[_Answer]] = {b: [] for b in names}
-    for b in names:
-        if not known[b]:
-            answers[b].append({"status": "unavailable", "reason": known[b].reason})  # type: ignore[union-attr]
+    Trainer(given.names[0], **asdict(base))  # refuses wrong options
+    _check_sizes(sizes, len(problem.classes))
     with tempfile.TemporaryDirectory(prefix="lrbackends-") as directory:
-        data = Path(directory) / "data.npz"
-        save_data(data, problem.X, problem.y)
-        order = np.random.default_rng(random_state)
-        running = [b for b in names if known[b]]
-        for r in range(rounds):
-            for k, b in enumerate(order.permutation(running).tolist()):
-                if progress is not None:
-                    progress(r * len(running) + k, rounds * len(running), b)
-                if not answers[b] or "warm" in answers[b][-1]:
-                    answers[b].append(_measure(b, data, settings, timeout))
-    if progress is not None:
-        progress(rounds * len(running), rounds * len(running), "")
-
-    engines = {b: getattr(known[b], "engine", "") for b in names}
-    rows = tuple(_row(b, engines[b], answers[b], test) for b in names)
-    trained = [r for r in rows if isinstance(r, Measured) and r.status != "diverged"]
-    params = {row.backend: _params(row) for row in trained}
-    exact, reference = None, "skipped, no backend trained"
-    if trained:
-        exact, reference = reference_params(problem, trainer, trained[0].learning_rate)
-    if exact is not None:
-        params[REFERENCE] = exact
-    seen = (problem.X,) if test is None else (problem.X, test.X)
-    return Comparison(
-        name=name,
-        n_samples=problem.n_samples,
-        n_features=problem.n_features,
-        n_test=0 if test is None else test.n_samples,
-        settings=settings,
-        rounds=rounds,
-        rows=rows,
-        distances=distances(params, seen, settings.dtype),
-        reference=reference,
-        machine=machine_facts(),
-    )
+        run = _Run(
+            given=given,
+            problem=problem,
+            test=test,
+            base=base,
+            name=name,
+            rounds=int(rounds),
+            timeout=timeout,
+            directory=Path(directory),
+            journal_path=journal,
+            progress=progress,
+        )
+        run.measure_base()
+        if first is not None:
+            first(run.comparison())
+        run.measure_variations(VARIATIONS if vary is None else tuple(vary), sizes)
+        return run.comparison()
 
 
-def _names(backends: Sequence[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
-    if backends is None:
-        return known
-    names = (backends,) if isinstance(backends, str) else tuple(backends)
-    if not names:
-        raise ValueError(f"backends is empty; choose from {', '.join(known)}")
-    for b in names:
-        if not isinstance(b, str):
-            raise TypeError(
-                f"backends has {b!r}, but compare() measures each backend in a process of its own, "
-                "which can be given a name only: register it as an entry point in the group "
-                "'lrbackends.backends' and pass its name"
-            )
-        if b not in known:
-            get_backend(b)  # raises, listing the known names
-    return tuple(dict.fromkeys(names))
+def _data(
+    X: Any, y: Any, shape: Any, X_test: Any, y_test: Any, name: str | None, seed: int
+) -> tuple[Any, Any, Any, Any, str]:
+    """Return the data that were given, random ones of a shape, or the bundled ones."""
+    if (X is None) != (y is None):
+        raise ValueError("give both X and y, or neither")
+    if X is not None:
+        if shape is not None:
+            raise ValueError("give X and y or a shape, not both")
+        return X, y, X_test, y_test, name or "data"
+    if X_test is not None or y_test is not None:
+        raise ValueError("X_test and y_test need X and y")
+    if shape is None:
+        from lrbackends.datasets import load_dataset
+
+        found = load_dataset("digits01")
+        return found.X_train, found.y_train, found.X_test, found.y_test, name or found.name
+    n, p = shape
+    check_number("shape[0]", n, low=2, integer=True)
+    check_number("shape[1]", p, low=1, integer=True)
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, p))
+    z = X @ rng.standard_normal(p) / np.sqrt(p)
+    y = z + rng.logistic(size=n) > 0
+    y[:2] = False, True
+    return X, y, None, None, name or "random data"
+
+
+def _check_sizes(sizes: Sequence[int] | None, n_classes: int) -> None:
+    for n in sizes or ():
+        check_number("sizes", n, low=max(10, n_classes), integer=True)
 
 
 def _test_problem(X_test: Any, y_test: Any, problem: Problem) -> Problem | None:
@@ -175,64 +231,271 @@ def _test_problem(X_test: Any, y_test: Any, problem: Problem) -> Problem | None:
     return test
 
 
-def _measure(backend: str, data: Path, settings: Settings, timeout: float) -> _Answer:
-    job = {
-        "backend": backend,
-        "data": str(data),
-        "options": asdict(settings),
-        "warm_fits": WARM_FITS,
-        "warm_seconds": WARM_SECONDS,
-    }
-    return run_worker(job, timeout)
+class _Backends:
+    """The backends that were asked for: names, and what a process needs to load each of them."""
+
+    def __init__(self, backends: Sequence[str | Backend] | None) -> None:
+        self.known = available_backends()
+        asked = tuple(self.known) if backends is None else backends
+        several = [asked] if isinstance(asked, (str, Backend)) else list(asked)
+        if not several:
+            raise ValueError(f"backends is empty; choose from {', '.join(self.known)}")
+        self.sources: dict[str, str] = {}
+        for one in several:
+            name, source = self._source(one)
+            if self.sources.get(name, source) != source:
+                raise ValueError(f"backends has {name!r} twice; give each one a name of its own")
+            self.sources[name] = source
+        self.names = tuple(self.sources)
+
+    def _source(self, one: Any) -> tuple[str, str]:
+        if isinstance(one, str):
+            if one not in self.known:
+                get_backend(one)  # raises, listing the known names
+            return one, one
+        backend = get_backend(one)
+        try:
+            text = pickle.dumps(backend)
+        except Exception as error:
+            raise TypeError(
+                f"backend {backend.name!r} cannot be handed to a fresh process, in which each is "
+                f"measured: {error}; define its class in a module, or register it as an entry "
+                "point in the group 'lrbackends.backends' and pass its name"
+            ) from None
+        return backend.name, f"pickle:{base64.b64encode(text).decode()}"
+
+    def reason(self, name: str) -> str | None:
+        """Return why the backend is not available here, None if it is."""
+        found = self.known.get(name) if self.sources[name] == name else None
+        return None if found is None or found else found.reason  # type: ignore[union-attr]
+
+    def engine(self, name: str) -> str:
+        found = self.known.get(name) if self.sources[name] == name else None
+        return found.engine if isinstance(found, Available) else ""
+
+    def lines(self) -> dict[str, int]:
+        found = {b: lines_of_code(b) for b in self.names if self.sources[b] == b}
+        return {name: lines for name, lines in found.items() if lines is not None}
 
 
-def _row(backend: str, engine: str, answers: list[_Answer], test: Problem | None) -> Row:
-    """Put the answers of a backend's processes together."""
-    last = answers[-1]
-    if "warm" not in last:
-        late = f" (in round {len(answers)})" if len(answers) > 1 else ""
-        return Row(backend, last["status"], last["reason"] + late, engine)
+class _Run:
+    """One comparison while it is made."""
 
-    def times(key: str) -> Times:
-        values = [answer[key] for answer in answers]
-        return Times(tuple(tuple(v) if isinstance(v, list) else (v,) for v in values))
+    def __init__(
+        self,
+        *,
+        given: _Backends,
+        problem: Problem,
+        test: Problem | None,
+        base: Settings,
+        name: str,
+        rounds: int,
+        timeout: float,
+        directory: Path,
+        journal_path: str | Path | None,
+        progress: Progress | None,
+    ) -> None:
+        self.given, self.problem, self.test, self.base, self.name = given, problem, test, base, name
+        self.rounds, self.timeout, self.directory = rounds, timeout, directory
+        self.progress = progress
+        self.machine: Machine = machine_facts()
+        self.order = np.random.default_rng(base.random_state)
+        self.answers: dict[Cell, list[tuple[int, Answer]]] = {}
+        self.round, self.done, self.total = 0, 0, 0
+        self.began = time.perf_counter()
+        self.tolerances: dict[tuple[str, int], dict[str, Any]] = {}
+        self.lines = given.lines()
+        self._agreements: dict[tuple[int, Settings], tuple[int, Agreement]] = {}
+        parts = [problem.X] if isinstance(problem.X, np.ndarray) else _csr_parts(problem.X)
+        self.journal = Journal(
+            journal_path,
+            {
+                "data": fingerprint(*parts, problem.y),
+                "machine": fingerprint(asdict(self.machine)),
+                "versions": dict(self.machine.versions),
+            },
+        )
 
-    def greatest(key: str) -> int | None:
-        return max((a[key] for a in answers if a[key] is not None), default=None)
+    # -- measuring
 
-    row = Measured(
-        backend=backend,
-        status=last["status"],
-        reason=last["reason"],
-        engine=engine,
-        import_time=times("import"),
-        compile_time=times("compile"),
-        first_fit=times("first"),
-        warm_fit=times("warm"),
-        epoch_time=times("epoch"),
-        loss=last["loss"],
-        gradient_norm=last["gradient_norm"],
-        learning_rate=last["learning_rate"],
-        n_epochs=last["n_epochs"],
-        n_steps=last["n_steps"],
-        coef=tuple(tuple(map(float.fromhex, values)) for values in last["coef"]),
-        intercept=tuple(map(float.fromhex, last["intercept"])),
-        test_accuracy=None,
-        repeatable=all(
-            a["repeatable"] and (a["coef"], a["intercept"]) == (last["coef"], last["intercept"])
-            for a in answers
-        ),
-        peak_memory=greatest("peak_memory"),
-        memory_growth=greatest("memory_growth"),
-        cores_busy=float(np.median([a["cores_busy"] for a in answers])),
-        warnings=tuple(last["warnings"]),
-    )
-    if test is None:
-        return row
-    coef, intercept = _params(row)
-    z = scores(test.X, Params(coef.astype(test.dtype), intercept.astype(test.dtype)))
-    return replace(row, test_accuracy=accuracy(z, test))
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.problem.n_samples, self.problem.n_outputs, _entries(self.problem.X))
+
+    def measure_base(self) -> None:
+        """Measure the task that was asked for."""
+        cells = base_cells(self.given.names, self.base, self.problem.n_samples)
+        for cell in cells:
+            reason = self.given.reason(cell.backend)
+            absent = {"status": "unavailable", "reason": reason}
+            self.answers[cell] = [] if reason is None else [(0, absent)]
+        here = [cell for cell in cells if not self.answers[cell]]
+        self.total = self.rounds * len(here)
+        self._rounds(here, self.rounds)
+
+    def measure_variations(self, vary: Sequence[str], sizes: Sequence[int] | None) -> None:
+        """Measure the variations, base cells among them, for ratios are formed within rounds."""
+        rows = [row for row in self._rows() if isinstance(row, Measured)]
+        backends = [row.cell.backend for row in rows if row.status != "diverged"]
+        if vary and backends:
+            cells = variations(
+                backends,
+                self.base,
+                self.shape,
+                vary=vary,
+                sizes=sizes,
+                cores=usable_cores(),
+                compiling=[r.cell.backend for r in rows if r.compile_time.slowest > _COMPILES],
+                peers=peers.suited(self.problem.n_features),
+            )
+            filled = [cell for cell in cells if cell.cache == "filled"]
+            rounds = min(self.rounds, VARIATION_ROUNDS)
+            self.total += rounds * len(cells) + len(filled)
+            for cell in filled:
+                self._report(cell, "filling the cache, ")
+                self._measure(cell)
+            self._rounds(cells, rounds)
+        if self.progress is not None:
+            self.progress(self.total, self.total, "")
+
+    def _rounds(self, cells: list[Cell], rounds: int) -> None:
+        for cell in cells:
+            self.answers.setdefault(cell, [])
+        for _ in range(rounds):
+            for k in self.order.permutation(len(cells)).tolist():
+                self._report(cells[k])
+                found = self.answers[cells[k]]
+                if not found or "warm" in found[-1][1]:
+                    found.append((self.round, self._kept(cells[k])))
+            self.round += 1
+
+    def _report(self, cell: Cell, what: str = "") -> None:
+        if self.progress is not None:
+            self.progress(self.done, self.total, what + cell.label())
+        self.done += 1
+
+    def _kept(self, cell: Cell) -> Answer:
+        answer = self.journal.answer(cell, self.round)
+        if answer is None:
+            answer = self._measure(cell)
+            self.journal.add(cell, self.round, answer)
+        return answer
+
+    def _measure(self, cell: Cell) -> dict[str, Any]:
+        peer = cell.backend.startswith(PEER)
+        options = self._peer_options(cell) if peer else asdict(cell.settings)
+        with tempfile.TemporaryDirectory(dir=self.directory) as empty:
+            cache = empty if cell.cache == "empty" else self.directory / "cache"
+            return run_worker(
+                {
+                    "backend": cell.backend if peer else self.given.sources[cell.backend],
+                    "data": str(self._saved(cell.n_samples)),
+                    "options": options,
+                    "threads": cell.threads,
+                    "warm_fits": WARM_FITS,
+                    "warm_seconds": WARM_SECONDS,
+                    "new_shape": not peer,
+                },
+                self.timeout,
+                variables=environment(cell.threads, cell.cache, cache),
+            )
+
+    def _saved(self, n_samples: int) -> Path:
+        path = self.directory / f"{n_samples}.npz"
+        if not path.exists():
+            save_data(path, *self._data(n_samples))
+        return path
+
+    def _data(self, n_samples: int) -> tuple[Any, NDArray[Any]]:
+        X, y = self.problem.X, self.problem.y
+        if n_samples == self.problem.n_samples:
+            return X, y
+        return resized(X, y, n_samples, self.base.random_state)
+
+    def _peer_options(self, cell: Cell) -> dict[str, Any]:
+        """Return a peer's options: the tolerance that reaches the optimum is looked for once."""
+        key = cell.backend, cell.n_samples
+        if key not in self.tolerances:
+            X, y = self._data(cell.n_samples)
+            l2 = cell.settings.l2
+            best = Trainer("numpy", "auto", l2=l2, random_state=0).fit(X, y).loss
+            goal = {"l2": l2, "target": best * (1 + GAP)}
+            tol = peers.loosest_tolerance(cell.backend, X, y, **goal)
+            self.tolerances[key] = goal | {"tol": tol}
+        return self.tolerances[key]
+
+    # -- what was found
+
+    def _rows(self) -> list[Row]:
+        rows = []
+        for cell, answers in self.answers.items():
+            if not answers:
+                continue
+            engine = (
+                f"scikit-learn {self.machine.versions.get('scikit-learn', '')}"
+                if cell.backend.startswith(PEER)
+                else self.given.engine(cell.backend)
+            )
+            rows.append(self._tested(row_of(cell, engine, answers)))
+        return rows
+
+    def _tested(self, row: Row) -> Row:
+        test = self.test
+        if test is None or not isinstance(row, Measured):
+            return row
+        coef, intercept = row.params
+        z = scores(test.X, Params(coef.astype(test.dtype), intercept.astype(test.dtype)))
+        return replace(row, test_accuracy=accuracy(z, test))
+
+    def _agreement(self, rows: list[Measured]) -> Agreement:
+        """Return how far the rows of one task are apart; done once for the same rows."""
+        task = n_samples, settings = rows[0].cell.task
+        if task in self._agreements and self._agreements[task][0] == len(rows):
+            return self._agreements[task][1]
+        X, y = self._data(n_samples)
+        problem = Problem(X, y, dtype=settings.dtype)
+        exact, how = None, "none, solvers that seek the optimum are judged by the objective"
+        if settings.first_order:
+            trainer = Trainer("numpy", **asdict(settings))
+            most = REFERENCE_COST if settings == self.base else _VARIATION_REFERENCE_COST
+            exact, how = reference_params(problem, trainer, rows[0].step_size, most)
+        params = {row.cell.backend: row.params for row in rows}
+        if exact is not None:
+            params[REFERENCE] = exact
+        whole = self.test is not None and n_samples == self.problem.n_samples
+        seen = (problem.X, self.test.X) if whole and self.test is not None else (problem.X,)
+        found = Agreement(n_samples, settings, how, distances(params, seen, settings.dtype))
+        self._agreements[task] = len(rows), found
+        return found
+
+    def comparison(self) -> Comparison:
+        """Return what has been measured so far."""
+        rows = self._rows()
+        tasks: dict[tuple[int, Settings], dict[str, Measured]] = {}
+        for row in rows:
+            if isinstance(row, Measured) and row.status != "diverged":
+                # Threads and caches change no result: `Measured.repeatable` covers one cell only.
+                tasks.setdefault(row.cell.task, {}).setdefault(row.cell.backend, row)
+        return Comparison(
+            name=self.name,
+            n_samples=self.problem.n_samples,
+            n_features=self.problem.n_features,
+            n_classes=len(self.problem.classes),
+            n_test=0 if self.test is None else self.test.n_samples,
+            entries=_entries(self.problem.X),
+            settings=self.base,
+            rounds=self.rounds,
+            rows=tuple(rows),
+            agreements=tuple(self._agreement(list(of.values())) for of in tasks.values()),
+            machine=self.machine,
+            lines_of_code=self.lines,
+            seconds=time.perf_counter() - self.began,
+        )
 
 
-def _params(row: Measured) -> Params:
-    return Params(np.array(row.coef), np.array(row.intercept))
+def _entries(X: Any) -> int:
+    return int(X.size if isinstance(X, np.ndarray) else X.nnz)
+
+
+def _csr_parts(X: Any) -> list[NDArray[Any]]:
+    return [X.data, X.indices, X.indptr]

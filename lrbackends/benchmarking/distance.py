@@ -39,6 +39,8 @@ class Distance:
         Norm of the difference over the norm of ``b``.
     labels : int
         Rows, training and test, whose predicted label differs.
+    where : str
+        The parameter that is farthest apart, in ULP; empty where all are equal.
     """
 
     a: str
@@ -47,11 +49,15 @@ class Distance:
     max_ulp: float
     relative: float
     labels: int
+    where: str = ""
 
-    def within(self, dtype: str) -> bool:
-        """Whether the distance keeps the contract of the fast arithmetic, as `limits` gives it."""
-        limit = limits(dtype, TO_REFERENCE if self.b == REFERENCE else BETWEEN_BACKENDS["fast"])
+    def within(self, dtype: str, arithmetic: str = "fast") -> bool:
+        """Whether the distance keeps the contract of the arithmetic, as `limits` gives it."""
+        contract = TO_REFERENCE if self.b == REFERENCE else BETWEEN_BACKENDS[arithmetic]
+        limit = limits(dtype, contract)
         near = self.median_ulp <= limit.median_ulp  # not if NaN
+        if limit.max_ulp is not None:
+            near = near and self.max_ulp <= limit.max_ulp
         if limit.relative is not None:
             near = near and self.relative <= limit.relative
         return bool(near and self.labels == 0)
@@ -100,7 +106,22 @@ def distance(a: str, b: str, of: Mapping[str, Params], data: Sequence[Any], dtyp
         float(apart.max(initial=0.0)),
         relative,
         sum(int(np.sum(_labels(X, of[a], dtype) != _labels(X, of[b], dtype))) for X in data),
+        _where(u, v, of[a]),
     )
+
+
+def _where(u: NDArray[Any], v: NDArray[Any], params: Params) -> str:
+    """Return the name of the parameter that is farthest apart, in ULP."""
+    with np.errstate(all="ignore"):
+        unit = np.spacing(np.maximum(np.abs(u), np.abs(v)).astype(np.float64))
+        apart = np.nan_to_num((np.abs(u - v) / unit).astype(np.float64), nan=np.inf)
+    k = int(apart.argmax())
+    if apart[k] == 0:
+        return ""
+    output, feature = divmod(k, params.coef.shape[1])
+    if k >= params.coef.size:
+        return f"intercept[{k - params.coef.size}]"
+    return f"coef[{output}, {feature}]"
 
 
 def distances(of: Mapping[str, Params], data: Sequence[Any], dtype: str) -> tuple[Distance, ...]:
@@ -123,7 +144,7 @@ class _Rounded(UpdateRule):
 
 
 def reference_params(
-    problem: Problem, trainer: Trainer, learning_rate: float
+    problem: Problem, trainer: Trainer, learning_rate: float, most: float = REFERENCE_COST
 ) -> tuple[Params | None, str]:
     """Return what exact arithmetic would train, as near as long double comes, and how.
 
@@ -134,6 +155,8 @@ def reference_params(
         Its solver, epochs, batch size, penalty and seed are followed.
     learning_rate : float
         The step that the backends used.
+    most : float
+        Entries of X that may be read.
 
     Returns
     -------
@@ -143,10 +166,10 @@ def reference_params(
     """
     n, p = problem.X.shape
     cost = n * p * problem.n_outputs * trainer.epochs
-    if cost > REFERENCE_COST:
+    if cost > most:
         return None, (
-            f"skipped, {cost:.1e} entries of X would have to be read, more than "
-            f"{REFERENCE_COST:.0e} (rows x features x epochs)"
+            f"skipped, {cost:.1e} entries of X would have to be read, more than {most:.0e} (rows x "
+            "features x epochs)"
         )
     if extra_bits() == 0:
         return None, f"skipped, {describe()}"

@@ -7,13 +7,60 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 WORKER = "lrbackends.benchmarking.worker"
 
 
-def run_worker(job: dict[str, Any], timeout: float, module: str = WORKER) -> dict[str, Any]:
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+def environment(threads: int | None, cache: str, directory: str | Path) -> dict[str, str | None]:
+    """Return the variables that a process needs for its threads and its cache of compiled code.
+
+    Parameters
+    ----------
+    threads : int or None
+        None leaves the user's limits.
+    cache : {"usual", "empty", "filled"}
+        See `cells.Cell`. JAX keeps compiled code on disk only where it is told to.
+    directory : path
+        Where compiled code is kept, unless as usual.
+
+    Returns
+    -------
+    dict
+        Values; None for a variable that has to be unset.
+    """
+    variables: dict[str, str | None] = {}
+    if threads is not None:
+        variables |= dict.fromkeys(_THREADS, str(threads))
+    if cache != "usual":
+        variables |= {"NUMBA_CACHE_DIR": str(directory), "JAX_COMPILATION_CACHE_DIR": None}
+    if cache == "filled":
+        variables |= {
+            "JAX_COMPILATION_CACHE_DIR": str(directory),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+    return variables
+
+
+def run_worker(
+    job: dict[str, Any],
+    timeout: float,
+    module: str = WORKER,
+    variables: Mapping[str, str | None] | None = None,
+) -> dict[str, Any]:
     """Do a job in a fresh process and return its answer; see `worker`.
 
     Parameters
@@ -24,6 +71,8 @@ def run_worker(job: dict[str, Any], timeout: float, module: str = WORKER) -> dic
         Seconds after which the process is killed.
     module : str
         What is run.
+    variables : mapping of str to str or None, optional
+        Of the environment, besides this process's own; None unsets one.
 
     Returns
     -------
@@ -32,6 +81,7 @@ def run_worker(job: dict[str, Any], timeout: float, module: str = WORKER) -> dic
     """
     # -P and the path keep the child's imports those of this process, whatever directory it is in.
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    changed = os.environ | {"PYTHONPATH": path} | dict(variables or {})
     try:
         ended = subprocess.run(
             [sys.executable, "-P", "-m", module],
@@ -41,7 +91,7 @@ def run_worker(job: dict[str, Any], timeout: float, module: str = WORKER) -> dic
             encoding="utf-8",
             errors="replace",
             timeout=timeout,
-            env=os.environ | {"PYTHONPATH": path},
+            env={name: value for name, value in changed.items() if value is not None},
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -1,31 +1,51 @@
-"""The measuring process: one backend, from its import to its last warm fit.
+"""The measuring process: one cell, from its import to its last warm fit.
 
 ``python -m lrbackends.benchmarking.worker`` reads a job as one JSON object from standard input and
 prints its answer as one JSON object, the last line of standard output. What a backend itself prints
 goes to standard error.
 
-A job has ``backend`` (a name), ``data`` (a file of `save_data`), ``options`` (for
-`Trainer`), ``warm_fits`` and ``warm_seconds``: warm fits are repeated until there are that many and
-that much time is spent, but no more of them once `MANY_SECONDS` or `MANY_FITS` are reached.
+A job has
+
+backend : str
+    A name, one of `peers.PEERS`, or a pickled `Backend` object in base64 behind ``pickle:``.
+data : str
+    A file of `save_data`.
+options : dict
+    For `Trainer`; of a peer for `peers.fitter`.
+threads : int or None
+    Logical cores to stay on; the process confines itself to them before it imports anything.
+warm_fits, warm_seconds : int, float
+    Warm fits are repeated until there are that many and that much time is spent, but no more of
+    them once `MANY_SECONDS` or `MANY_FITS` are reached.
+new_shape : bool
+    Whether one row less is trained on at the end, to see what another shape costs.
 
 An answer has a ``status`` (one of `TrainingResult`'s, or "unavailable", "unsupported" or "failed")
-and a ``reason``. Where the backend trained, it also has
+and a ``reason``. Where there was a training, it also has
 
-import, compile, first : float
+import, transfer, compile, first : float
     Seconds: loading the backend module and its engine right after ``import lrbackends`` (NumPy's
-    own import is part of it, every backend needs that); `TrainingResult.timings`'s compile of the
-    first fit; that whole fit, checking of the data included.
+    own import is part of it, every backend needs that); of the first fit, bringing the data to the
+    engine and compiling; that whole fit, checking of the data included. Solvers that seek the
+    optimum compile while they run: for them compiling is what the first fit took longer than a warm
+    one.
 warm, epoch : list of float
-    Seconds of each further fit, and its ``timings["run"]`` divided by its epochs.
-loss, gradient_norm, learning_rate, n_epochs, n_steps
+    Seconds of each further fit, and of its native steps, divided by its epochs.
+new_shape : float or None
+    Seconds of the first fit of one row less.
+read_once : float
+    Seconds that it takes to read X once, in as many threads as NumPy's BLAS has.
+loss, gradient_norm, learning_rate, n_epochs, n_steps, n_passes
     As in `TrainingResult`.
+curve : list of [int, float]
+    Epochs and the objective after them, the start included, at most `CURVE_POINTS` of them.
 coef, intercept : list of list of str, list of str
     As hexadecimal floats, which are exact.
 repeatable : bool
     Whether every fit of this process gave the same bits.
-peak_memory, memory_growth : int or None
-    Bytes: the most that was resident at a time, and by how much that exceeds the most up to the
-    point where the engine was imported and the data loaded.
+peak_memory, fit_memory : int or None
+    Bytes: the most that was resident at a time; how much of it came during the first fit, on top of
+    what was resident when the engine was imported and the data loaded.
 cores_busy : float
     Processor time over wall time of the warm fits.
 warnings : list of str
@@ -36,33 +56,67 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import statistics
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lrbackends.result import TrainingResult
-    from lrbackends.trainer import Trainer
 
 MANY_FITS = 50
-MANY_SECONDS = 10.0
+MANY_SECONDS = 3.0
+CURVE_POINTS = 100
+_READS = 3
 
 
-def peak_memory() -> int | None:
-    """Return the most bytes that were resident in this process at a time, None if unknown.
+class Memory:
+    """How much memory this process holds, as far as the system tells; None where it does not.
 
     Linux keeps ``ru_maxrss`` across fork and exec, so a small child of a large parent would report
-    its parent's peak; the high-water mark in /proc starts afresh with the program.
+    its parent's peak; the high-water mark in /proc starts afresh with the program, and can be set
+    back to what is resident now.
     """
+
+    def __init__(self) -> None:
+        self._earlier = peak_memory()
+        self._resident = _proc_status("VmRSS:")
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            self._resident = self._earlier  # only what exceeds the earlier peak is seen
+
+    def peak(self) -> int | None:
+        """Return the most bytes that were resident at a time since the process started."""
+        now = peak_memory()
+        return None if now is None else max(now, self._earlier or 0)
+
+    def growth(self) -> int | None:
+        """Return the most bytes that were resident at a time on top of those at the beginning."""
+        now = peak_memory()
+        return None if now is None or self._resident is None else max(0, now - self._resident)
+
+
+def _proc_status(key: str) -> int | None:
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(key):
                 return int(line.split()[1]) * 1024
+    return None
+
+
+def peak_memory() -> int | None:
+    """Return the most bytes that were resident in this process at a time, None if unknown."""
+    peak = _proc_status("VmHWM:")
+    if peak is not None:
+        return peak
     try:
         import resource
     except ImportError:
@@ -95,38 +149,86 @@ def load_data(path: str | Path) -> tuple[Any, NDArray[Any]]:
         return sparse.csr_array((data, indices, indptr), shape=tuple(shape)), arrays["y"]
 
 
-def _fit(trainer: Trainer, X: Any, y: Any) -> tuple[TrainingResult, float]:
-    """Return the result of a fit, diverged or not, and its seconds."""
+class Read(NamedTuple):
+    """What one fit gave."""
+
+    entries: dict[str, Any]  # of the answer
+    bits: bytes  # of the parameters
+    epoch: float  # seconds
+    compiling: float | None  # seconds; None where it went on while the fit ran
+    transfer: float  # seconds
+
+
+class Fitter(NamedTuple):
+    """How to train, which is timed, and how to read what came out, which is not."""
+
+    fit: Callable[[Any, Any], Any]
+    read: Callable[[Any, float], Read]  # of the outcome and the seconds of its fit
+
+
+def _fitter(backend: Any, options: dict[str, Any]) -> Fitter:
+    """Return how to train by the options, diverged or not."""
     from lrbackends.errors import DivergenceError
+    from lrbackends.solvers import FIRST_ORDER
+    from lrbackends.trainer import Trainer
 
+    trainer = Trainer(backend, **options)
+
+    def fit(X: Any, y: Any) -> TrainingResult:
+        try:
+            return trainer.fit(X, y)
+        except DivergenceError as error:
+            return error.result
+
+    def read(result: TrainingResult, _: float) -> Read:
+        timings = result.timings
+        return Read(
+            _entries(result),
+            result.coef.tobytes() + result.intercept.tobytes(),
+            timings["run"] / max(1, result.n_epochs),
+            timings["compile"] if trainer.solver in FIRST_ORDER else None,
+            timings["transfer"],
+        )
+
+    return Fitter(fit, read)
+
+
+def _entries(result: TrainingResult) -> dict[str, Any]:
+    names = ("status", "reason", "loss", "gradient_norm", "learning_rate")
+    counts = ("n_epochs", "n_steps", "n_passes")
+    losses = [result.initial_loss, *result.history["loss"].tolist()]
+    return {name: getattr(result, name) for name in (*names, *counts)} | {
+        "curve": [[k, losses[k]] for k in _spread(len(losses))],
+        "coef": [[float(v).hex() for v in row] for row in result.coef],
+        "intercept": [float(v).hex() for v in result.intercept],
+    }
+
+
+def _spread(n: int) -> list[int]:
+    """Return at most `CURVE_POINTS` of 0..n-1, dense at the beginning, the last included."""
+    if n <= CURVE_POINTS:
+        return list(range(n))
+    step = (n - 1) ** (1 / (CURVE_POINTS - 1))
+    return sorted({0, n - 1, *(min(n - 1, round(step**k)) for k in range(CURVE_POINTS))})
+
+
+def _timed(fitter: Fitter, X: Any, y: Any) -> tuple[Read, float]:
+    """Return what a fit gave, and its seconds."""
     began = time.perf_counter()
-    try:
-        result = trainer.fit(X, y)
-    except DivergenceError as error:
-        result = error.result
-    return result, time.perf_counter() - began
-
-
-def _bits(result: TrainingResult) -> bytes:
-    return result.coef.tobytes() + result.intercept.tobytes()
+    outcome = fitter.fit(X, y)
+    seconds = time.perf_counter() - began
+    return fitter.read(outcome, seconds), seconds
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
     """Do the job and return the answer; raises what the backend raises."""
-    began = time.perf_counter()
-    from lrbackends.backends.registry import get_backend
-
-    get_backend(job["backend"])
-    imported = time.perf_counter() - began
-
-    from lrbackends.trainer import Trainer
-
+    imported, fitter = _imported(job)
     X, y = load_data(job["data"])
-    before = peak_memory()
-    trainer = Trainer(job["backend"], **job["options"])
+    memory = Memory()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        result, first = _fit(trainer, X, y)
+        done, first = _timed(fitter, X, y)
+    growth = memory.growth()
     warm: list[float] = []
     epoch: list[float] = []
     repeatable = True
@@ -135,36 +237,80 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         began, cpu_began = time.perf_counter(), time.process_time()
         spent = 0.0
         while len(warm) < job["warm_fits"] or spent < job["warm_seconds"]:
-            again, seconds = _fit(trainer, X, y)
+            again, seconds = _timed(fitter, X, y)
             warm.append(seconds)
-            epoch.append(again.timings["run"] / max(1, again.n_epochs))
-            repeatable = repeatable and _bits(again) == _bits(result)
+            epoch.append(again.epoch)
+            repeatable = repeatable and again.bits == done.bits
             spent = time.perf_counter() - began
             if spent > MANY_SECONDS or len(warm) == MANY_FITS:
                 break
         busy = (time.process_time() - cpu_began) / spent if spent else 1.0
-    after = peak_memory()
-    return {
-        "status": result.status,
-        "reason": result.reason,
+        peak = memory.peak()
+        new_shape = _of_new_shape(fitter, X, y) if job.get("new_shape") else None
+    compiling = done.compiling
+    if compiling is None:
+        compiling = max(0.0, first - statistics.median(warm))
+    return done.entries | {
         "import": imported,
-        "compile": result.timings["compile"],
+        "transfer": done.transfer,
+        "compile": compiling,
         "first": first,
         "warm": warm,
         "epoch": epoch,
-        "loss": result.loss,
-        "gradient_norm": result.gradient_norm,
-        "learning_rate": result.learning_rate,
-        "n_epochs": result.n_epochs,
-        "n_steps": result.n_steps,
-        "coef": [[float(v).hex() for v in row] for row in result.coef],
-        "intercept": [float(v).hex() for v in result.intercept],
+        "new_shape": new_shape,
+        "read_once": read_once(X),
         "repeatable": repeatable,
-        "peak_memory": after,
-        "memory_growth": None if after is None or before is None else after - before,
+        "peak_memory": peak,
+        "fit_memory": growth,
         "cores_busy": busy,
         "warnings": list(dict.fromkeys(str(w.message) for w in caught)),
     }
+
+
+def _of_new_shape(fitter: Fitter, X: Any, y: Any) -> float | None:
+    """Return the seconds of the first fit of one row less, None where that loses a class."""
+    if set(y[:-1].tolist()) != set(y.tolist()):
+        return None
+    return _timed(fitter, X[:-1], y[:-1])[1]
+
+
+def _imported(job: dict[str, Any]) -> tuple[float, Fitter]:
+    """Load the engine; return the seconds that it took and what fits with it."""
+    name: str = job["backend"]
+    if name.startswith("peer:"):
+        began = time.perf_counter()
+        from lrbackends.benchmarking import peers
+
+        peers.load()
+        imported = time.perf_counter() - began
+        return imported, peers.fitter(name, **job["options"])
+    import lrbackends  # noqa: F401
+
+    began = time.perf_counter()
+    from lrbackends.backends.registry import get_backend
+
+    backend = get_backend(_unpickled(name) if name.startswith("pickle:") else name)
+    return time.perf_counter() - began, _fitter(backend, job["options"])
+
+
+def _unpickled(text: str) -> Any:
+    import base64
+    import pickle
+
+    return pickle.loads(base64.b64decode(text.removeprefix("pickle:")))
+
+
+def read_once(X: Any) -> float:
+    """Return the seconds that NumPy's BLAS takes to read all of X, at best."""
+    values = (X if hasattr(X, "ravel") else X.data).ravel()
+    if values.dtype.kind != "f":
+        values = values.view("float32") if values.nbytes % 4 == 0 else values.astype("float32")
+    times = []
+    for _ in range(_READS):
+        began = time.perf_counter()
+        values @ values
+        times.append(time.perf_counter() - began)
+    return min(times)
 
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:
@@ -181,9 +327,16 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
         return {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
 
 
+def confine(threads: int | None) -> None:
+    """Stay on that many of the cores that this process may use; before any engine is imported."""
+    if threads is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
 def main() -> None:
     """Read a job, do it, print the answer."""
     job = json.load(sys.stdin)
+    confine(job.get("threads"))
     with contextlib.redirect_stdout(sys.stderr):
         answered = answer(job)
     print(json.dumps(answered))

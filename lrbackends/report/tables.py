@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -40,7 +40,7 @@ def table(
     return drawn
 
 
-def to_text(*parts: Table | str, width: int = WIDTH) -> str:
+def to_text(*parts: RenderableType, width: int = WIDTH) -> str:
     """Return tables and paragraphs as text without colours, no line wider than ``width``."""
     console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
     for part in parts:
