@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lrbackends import _cli_options as opt
 from lrbackends.errors import BackendUnavailableError, DivergenceError, LrbackendsWarning
 
 if TYPE_CHECKING:
@@ -97,156 +98,6 @@ class _Cli(click.Group):
             ctx.exit(2)
 
 
-# -- options
-
-
-class _Labels(click.ParamType[Any]):
-    """Two labels, "A,B"; whole numbers are numbers."""
-
-    name = "A,B"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Any, ...]:
-        labels = value if isinstance(value, tuple) else tuple(map(str.strip, value.split(",")))
-        if len(labels) != 2 or "" in labels:
-            self.fail(f"{value!r} is not two labels like 0,1", param, ctx)
-        return tuple(
-            int(x) if isinstance(x, str) and x.lstrip("-").isdecimal() else x for x in labels
-        )
-
-
-def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> list[str] | None:
-    return None if value is None else [name.strip() for name in value.split(",")]
-
-
-def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
-    if value is None:
-        return None
-    parts = value.lower().split("x")
-    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
-        raise click.BadParameter(f"{value!r} is not a shape like 20000x50")
-    return int(parts[0]), int(parts[1])
-
-
-def _counts(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
-    if value is None:
-        return None
-    parts = [part.strip() for part in value.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise click.BadParameter(f"{value!r} are not whole numbers like 1000,10000")
-    return tuple(map(int, parts))
-
-
-def _writable(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Path | None:
-    """Refuse a file that cannot be written before any work is done."""
-    if value is None:
-        return None
-    path = Path(value)
-    if path.is_dir():
-        raise click.BadParameter(f"{value!r} is a directory; name a file")
-    if not path.parent.is_dir():
-        raise click.BadParameter(f"there is no directory {str(path.parent)!r}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise click.BadParameter(f"{value!r} is not writable")
-    return path
-
-
-def _file(name: str, text: str) -> Callable[[Any], Any]:
-    return click.option(name, metavar="FILE", callback=_writable, help=text)
-
-
-def _all(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Put several options on a command, in this order."""
-
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_digits = click.option(
-    "--digits", "--classes", "digits", type=_Labels(), help="Keep the rows of these two labels."
-)
-_data = _all(
-    click.argument("data", default="digits01"),
-    click.option("--target", metavar="COLUMN", help="Column of the labels, by name or index."),
-    _digits,
-    click.option(
-        "--test-size",
-        type=float,
-        default=0.25,
-        help="Share of rows set aside where the data have no test part; 0 for none.",
-    ),
-    click.option(
-        "--standardise/--as-is",
-        default=False,
-        help="Scale columns to mean 0 and deviation 1 on the training rows.",
-    ),
-)
-_DATA = ("data", "target", "digits", "test_size", "standardise")
-_backends = click.option(
-    "--backends", metavar="A,B,…", callback=_names, help="Default: all that are available."
-)
-_json = _file("--json", "Write the findings as JSON.")
-_quiet = click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
-
-# Named as the fields of `Trainer`, with its defaults (a test compares them).
-_training = _all(
-    click.option("--backend", default="numba", help="See the command `backends`."),
-    click.option(
-        "--solver",
-        default="gd",
-        help="gd, momentum, nesterov or adam; or to the optimum: lbfgs, newton, newton-cg, "
-        "sampled-newton, with --l1 proximal-newton, or auto, which chooses one of these.",
-    ),
-    click.option(
-        "--epochs", type=int, default=1000, help="Passes over the rows; steps to the optimum."
-    ),
-    click.option("--learning-rate", type=float, show_default="1/L, safe for the data; adam 0.001"),
-    click.option("--l2", type=float, default=0.0, help="Squared penalty: adds l2/2 |w|^2."),
-    click.option("--l1", type=float, default=0.0, help="Absolute penalty: adds l1 |w|."),
-    click.option(
-        "--schedule",
-        default="constant",
-        help="How the learning rate falls: constant, invscaling or optimal.",
-    ),
-    click.option("--batch-size", type=int, show_default="all rows"),
-    click.option("--replacement/--shuffle", default=False, help="How mini-batches are drawn."),
-    click.option(
-        "--patience",
-        type=int,
-        help="Stop after so many epochs without a better loss; keep the best.",
-    ),
-    click.option(
-        "--min-delta", type=float, default=0.0, help="What counts as better, for patience."
-    ),
-    click.option("--tol", type=float, default=0.0, help="Stop at a gradient this small; 0: never."),
-    click.option(
-        "--gap",
-        type=float,
-        help="Stop when the loss is certified to be that close to its minimum, relatively.",
-    ),
-    click.option(
-        "--validation-fraction",
-        type=float,
-        help="Share of the training rows set aside; patience then looks at their loss.",
-    ),
-    click.option("--dtype", show_default="that of the data", help="float64 or float32."),
-    click.option("--init", default="zeros", help="Start: zeros or normal (random)."),
-    click.option("--init-scale", type=float, default=0.01, help="Deviation of a normal start."),
-    click.option("--intercept/--no-intercept", "fit_intercept", default=True),
-    click.option(
-        "--momentum", type=float, default=0.9, help="Decay of the velocity or adam's 1st moment."
-    ),
-    click.option("--decay2", type=float, default=0.999, help="Decay of adam's 2nd moment."),
-    click.option("--epsilon", type=float, default=1e-8, help="In adam's denominator."),
-    click.option("--arithmetic", default="fast", help="fast or reproducible."),
-    click.option("--threads", "n_threads", type=int, show_default="all"),
-    click.option("--seed", "random_state", type=int, show_default="drawn and printed"),
-)
-
-
 @click.group(
     cls=_Cli,
     invoke_without_command=True,
@@ -273,14 +124,14 @@ def main(ctx: click.Context) -> None:
     "\n  lrbackends compare data.csv --target label --html page.html --json numbers.json"
     "\n  lrbackends compare --shape 20000x50 --vary size,threads --journal run.jsonl"
 )
-@_data
+@opt.data
 @click.option(
     "--shape",
     metavar="ROWSxFEATURES",
-    callback=_shape,
+    callback=opt.shape,
     help="Compare on random data of that shape instead of DATA.",
 )
-@_backends
+@opt.backends
 @click.option("--solver", default="gd", help="gd, momentum, nesterov, adam, lbfgs, newton, auto, …")
 @click.option("--epochs", type=int, default=1000, help="Passes over the rows.")
 @click.option("--l2", type=float, default=1e-3, help="Squared penalty; above 0 one optimum.")
@@ -291,18 +142,20 @@ def main(ctx: click.Context) -> None:
 @click.option(
     "--vary",
     metavar="A,B,…",
-    callback=_names,
+    callback=opt.names,
     show_default="all",
     help="What to vary besides: size, arithmetic, dtype, threads, cache, optimum; or none.",
 )
-@click.option("--sizes", metavar="N,N,…", callback=_counts, help="Rows of the variation size.")
+@click.option("--sizes", metavar="N,N,…", callback=opt.counts, help="Rows of the variation size.")
 @click.option("--rounds", type=int, default=5, help="Fresh processes per backend.")
 @click.option("--seed", "random_state", type=int, default=0)
-@_file("--journal", "Keep each measurement there; with the file of a stopped run, go on from it.")
-@_file("--html", "Write one self-contained page.")
-@_json
-@_file("--markdown", "Write the tables as Markdown.")
-@_file("--picture", "Draw the costs as PNG, SVG or PDF, by the file's ending.")
+@opt.file(
+    "--journal", "Keep each measurement there; with the file of a stopped run, go on from it."
+)
+@opt.file("--html", "Write one self-contained page.")
+@opt.json
+@opt.file("--markdown", "Write the tables as Markdown.")
+@opt.file("--picture", "Draw the costs as PNG, SVG or PDF, by the file's ending.")
 def compare(
     shape: tuple[int, int] | None,
     html: Path | None,
@@ -320,7 +173,7 @@ def compare(
     from lrbackends.benchmarking.compare import compare as run
     from lrbackends.report import comparison as report
 
-    data = _taken(options, _DATA)
+    data = _taken(options, opt.DATA)
     if shape is None:
         dataset, _ = _dataset(**data)
         options |= {"X": dataset.X_train, "y": dataset.y_train, "name": dataset.name}
@@ -348,12 +201,13 @@ def compare(
 
 
 @main.command()
-@_backends
+@opt.backends
 @click.option("--arithmetic", default="fast", help="fast or reproducible.")
 @click.option("--steps", type=int, default=10_000, help="Steps of the longest trajectories.")
-@click.option("--checks", metavar="A,B,…", callback=_names, help="Default: all.")
-@_json
-def verify(json: Path | None, **options: Any) -> int:
+@click.option("--checks", metavar="A,B,…", callback=opt.names, help="Default: all.")
+@opt.file("--html", "Write a page, complete in itself.")
+@opt.json
+def verify(html: Path | None, json: Path | None, **options: Any) -> int:
     """Check that the backends compute the same; exit code 1 if not."""
     from lrbackends.equivalence import verify as run
     from lrbackends.report.equivalence import as_text
@@ -362,9 +216,51 @@ def verify(json: Path | None, **options: Any) -> int:
     with _counter("checks") as progress:
         report = run(**options, progress=progress)
     click.echo(as_text(report, width=WIDTH), nl=False)
+    if html is not None:
+        report.to_html(html)
     if json is not None:
         report.to_json(json)
     return int(not report.passed)
+
+
+@main.command()
+@click.argument("benchmark", metavar="BENCHMARK.json")
+@click.option("--against", metavar="OLD.json", help="An older run: show what changed since.")
+@click.option(
+    "--max-slowdown",
+    type=opt.Percent(),
+    help="Exit code 1 where a benchmark is slower by more than this, its whole 95 % interval "
+    "beyond, or gives another answer.",
+)
+@opt.file("--html", "Write a page, complete in itself.")
+@opt.json
+@opt.file("--markdown", "Write the tables as Markdown.")
+def report(
+    benchmark: str,
+    against: str | None,
+    max_slowdown: float | None,
+    html: Path | None,
+    json: Path | None,
+    markdown: Path | None,
+) -> int:
+    """Show what `pytest --benchmark-json=BENCHMARK.json` stored, or what changed since OLD.json."""
+    from lrbackends.report.benchmark_changes import RunChanges, compare_runs
+    from lrbackends.report.benchmarks import BenchmarkReport, read_benchmarks
+
+    if against is None and max_slowdown is not None:
+        raise click.UsageError("--max-slowdown needs --against OLD.json")
+    run = read_benchmarks(benchmark)
+    view: BenchmarkReport | RunChanges = run
+    beyond = 0
+    if against is not None:
+        view = changes = compare_runs(run, read_benchmarks(against))
+        if max_slowdown is not None:
+            beyond = len(changes.beyond(max_slowdown))
+    click.echo(view.to_text(), nl=False)
+    for write, path in ((view.to_html, html), (view.to_json, json), (view.to_markdown, markdown)):
+        if path is not None:
+            write(path)
+    return int(beyond > 0)
 
 
 @contextmanager
@@ -414,8 +310,8 @@ def _taken(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     "\n  lrbackends train flowers.csv --target kind --classes rose,lily --save m.json"
     "\n  lrbackends train train-images-idx3-ubyte.gz --digits 0,1 --plots pictures"
 )
-@_data
-@_training
+@opt.data
+@opt.training
 @click.option("--print-every", metavar="N", type=int, help="Print the loss every N epochs.")
 @click.option(
     "--plots",
@@ -423,8 +319,8 @@ def _taken(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     help="Write pictures (PNG) of the curves, the weights and predictions. The curves show the "
     "validation rows; without --validation-fraction and --patience the test rows.",
 )
-@_file("--save", "Write the model, for `predict`.")
-@_quiet
+@opt.file("--save", "Write the model, for `predict`.")
+@opt.quiet
 def train(
     print_every: int | None, plots: str | None, save: Path | None, quiet: bool, **options: Any
 ) -> None:
@@ -440,7 +336,7 @@ def train(
         watching.append(callbacks.PrintLoss(print_every))
     if sys.stderr.isatty() and not quiet:
         watching.append(callbacks.ProgressBar())
-    data = _taken(options, _DATA)
+    data = _taken(options, opt.DATA)
     trainer = Trainer(**options, callbacks=watching)
     dataset, scaling = _dataset(**data)
     curve = _AccuracyCurve(dataset, trainer.epochs)
@@ -484,9 +380,9 @@ def train(
 @main.command()
 @click.argument("model")
 @click.argument("data")
-@_digits
+@opt.digits
 @click.option("--threshold", type=float, default=0.5, help="Probability that decides.")
-@_file("--output", "Write the predictions there instead of to standard output.")
+@opt.file("--output", "Write the predictions there instead of to standard output.")
 def predict(
     model: str, data: str, digits: tuple[Any, Any] | None, threshold: float, output: Path | None
 ) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.95
 MARGIN = 0.03  # below this a difference is of no interest to anyone who picks a backend
 _RESAMPLES = 4999
+_ENTRIES = 1_000_000  # drawn at a time
 _SEED = 0  # equal measurements give equal intervals
 
 
@@ -58,10 +59,23 @@ def estimate(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
     x = np.asarray(values, np.float64)
     if x.size == 0:
         raise ValueError("there are no measurements to take the median of")
-    draws = np.random.default_rng(_SEED).integers(x.size, size=(_RESAMPLES, x.size))
+    low, high = _bounds(_medians(x, np.random.default_rng(_SEED)))
+    return Estimate(float(np.median(x)), low, high, x.size)
+
+
+def _medians(x: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the medians of `_RESAMPLES` samples of x, each as large as x and drawn from it."""
+    at_once = max(1, _ENTRIES // x.size)
+    counts = np.diff([*range(0, _RESAMPLES, at_once), _RESAMPLES])
+    return np.concatenate(
+        [np.median(x[rng.integers(x.size, size=(count, x.size))], axis=1) for count in counts]
+    )
+
+
+def _bounds(values: NDArray[np.float64]) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.median(x[draws], axis=1), [tail, 1 - tail])
-    return Estimate(float(np.median(x)), float(low), float(high), x.size)
+    low, high = np.quantile(values, [tail, 1 - tail]).tolist()
+    return low, high
 
 
 def ratio(
@@ -94,11 +108,5 @@ def unpaired_ratio(
     if a.size == 0 or b.size == 0:
         raise ValueError("there are no measurements to take the ratio of")
     rng = np.random.default_rng(_SEED)
-    medians = [
-        np.median(x[rng.integers(x.size, size=(_RESAMPLES, x.size))], axis=1) for x in (a, b)
-    ]
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(medians[0] / medians[1], [tail, 1 - tail])
-    return Estimate(
-        float(np.median(a) / np.median(b)), float(low), float(high), min(a.size, b.size)
-    )
+    low, high = _bounds(_medians(a, rng) / _medians(b, rng))
+    return Estimate(float(np.median(a) / np.median(b)), low, high, min(a.size, b.size))

@@ -116,3 +116,16 @@ class EquivalenceReport:
         if path is not None:
             Path(path).write_text(text + "\n", encoding="utf-8")
         return text
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return a page that is complete in itself, and write it to ``path`` if there is one.
+
+        The verdict comes first, then the worst figure of each check on each backend, what failed,
+        every figure, and the versions.
+        """
+        from lrbackends.report.verification_page import as_html
+
+        text = as_html(self)
+        if path is not None:
+            Path(path).write_text(text + "\n", encoding="utf-8")
+        return text

@@ -29,7 +29,7 @@ def as_text(report: EquivalenceReport, width: int = WIDTH) -> str:
     """
     summary = table(
         _COLUMNS,
-        (_summary(rows) for rows in _grouped(report.rows)),
+        (_summary(rows) for rows in grouped(report.rows)),
         left=("backend", "worst", "verdict"),
     )
     failed = [_in_full(row) + "\n" for row in report.failed]
@@ -44,37 +44,52 @@ def as_text(report: EquivalenceReport, width: int = WIDTH) -> str:
 
 
 def _distances(report: EquivalenceReport) -> list[Table]:
-    """Return how far trajectories are apart at most, figure by figure, if they were looked at."""
-    groups = _grouped(row for row in report.rows if row.check == trajectory.NAME)
+    figures, groups, cases = distances(report)
     if not groups:
         return []
+    rows = ((name, *map(number, values)) for name, values in groups.items())
+    return [table(("", *figures), rows, title=f"Trajectories: the worst of {cases}")]
+
+
+def distances(
+    report: EquivalenceReport,
+) -> tuple[list[str], dict[str, list[float | None]], int]:
+    """Return how far trajectories are apart at most, if they were looked at.
+
+    Returns
+    -------
+    figures : list of str
+    values : dict of str to list of float or None
+        By backend or pair: the worst of each figure.
+    cases : int
+        Trajectories of each.
+    """
+    groups = grouped(row for row in report.rows if row.check == trajectory.NAME)
     figures = list(dict.fromkeys(row.figure for rows in groups for row in rows))
-    rows = [
-        (
-            rows[0].backend,
-            *(
-                _number(max((row.value for row in rows if row.figure == figure), default=None))
-                for figure in figures
-            ),
-        )
+    values = {
+        rows[0].backend: [
+            max((row.value for row in rows if row.figure == figure), default=None)
+            for figure in figures
+        ]
         for rows in groups
-    ]
-    title = f"Trajectories: the worst of {len({row.case for row in groups[0]})}"
-    return [table(("", *figures), rows, title=title)]
+    }
+    return figures, values, len({row.case for row in groups[0]}) if groups else 0
 
 
 def verdict(report: EquivalenceReport) -> str:
     """Return the outcome in one sentence."""
-    names = _listed(report.metadata["backends"])
+    names = listed(report.metadata["backends"])
     several = len(report.metadata["backends"]) > 1
     n = len(report.rows)
+    if not n:
+        return "Nothing was verified, so nothing is shown."
     if report.passed:
         agree = f"{names} agree" if several else f"{names} is right"
         return f"{agree}: all {n:,} figures are within their limits."
     agree = f"{names} do not agree" if several else f"{names} is wrong"
-    where = _listed(dict.fromkeys(f"{row.check} ({row.backend})" for row in report.failed))
+    where = listed(dict.fromkeys(f"{row.check} ({row.backend})" for row in report.failed))
     exceed = "exceeds its limit" if len(report.failed) == 1 else "exceed their limits"
-    return f"{agree}: {len(report.failed):,} of {n:,} figures {exceed}, in {where or 'no check'}."
+    return f"{agree}: {len(report.failed):,} of {n:,} figures {exceed}, in {where}."
 
 
 def _heading(report: EquivalenceReport) -> str:
@@ -88,13 +103,13 @@ def _heading(report: EquivalenceReport) -> str:
         for name, reason in facts.get("environments", {}).get("absent", {}).items()
     )
     return (
-        f"Equivalence of {_listed(facts['backends'])}, {facts['arithmetic']} arithmetic, "
+        f"Equivalence of {listed(facts['backends'])}, {facts['arithmetic']} arithmetic, "
         f"{facts['steps']:,} steps; {facts['seconds']:.0f} s.\n"
         f"Reference: {facts['reference']}.\n{versions}{skipped}{absent}\n"
     )
 
 
-def _grouped(rows: Iterable[Evidence]) -> list[list[Evidence]]:
+def grouped(rows: Iterable[Evidence]) -> list[list[Evidence]]:
     """Return the rows of each check and backend, backends before pairs, in order of appearance."""
     groups: dict[tuple[str, str], list[Evidence]] = {}
     for row in rows:
@@ -109,28 +124,30 @@ def _summary(rows: Sequence[Evidence]) -> tuple[str, ...]:
         worst.backend,
         f"{len(rows):,}",
         worst.figure,
-        _number(worst.value),
-        _number(worst.limit),
+        number(worst.value),
+        number(worst.limit),
         "pass" if all(row.passed for row in rows) else "FAIL",
     )
 
 
 def _in_full(row: Evidence) -> str:
-    limit = f"limit {_number(row.limit)}" if row.limit is not None else "not finite"
+    limit = f"limit {number(row.limit)}" if row.limit is not None else "not finite"
     note = f" ({row.note})" if row.note else ""
     return (
-        f"FAIL {row.check}, {row.backend}: {row.case}: {row.figure} {_number(row.value)}, "
+        f"FAIL {row.check}, {row.backend}: {row.case}: {row.figure} {number(row.value)}, "
         f"{limit}{note}"
     )
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return a figure in a few digits, "" for none."""
     if value is None:
         return ""
     counted = value == 0 or (1 <= value < 1e6 and value.is_integer())
     return f"{value:,.0f}" if counted else f"{value:.3g}"
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Return "a", "a and b" or "a, b and c"."""
     *first, last = list(names) or [""]
     return f"{', '.join(first)} and {last}" if first else last
