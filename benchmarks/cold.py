@@ -15,16 +15,19 @@ def _told() -> None:
     sys.stdin.readline()
 
 
-def _import(name: str) -> dict:
-    """Import a module, or a backend's module with its engine after ``import lrbackends``."""
-    if name in ("numpy", "numba", "jax"):
-        import lrbackends
+def _import_module(name: str) -> dict:
+    _told()
+    importlib.import_module(name)
+    print("done", flush=True)
+    return {"loss": None, "status": "completed"}
 
-        _told()
-        lrbackends.get_backend(name)
-    else:
-        _told()
-        importlib.import_module(name)
+
+def _import_backend(name: str) -> dict:
+    """Import a backend's module with its engine, after ``import lrbackends``."""
+    import lrbackends
+
+    _told()
+    lrbackends.get_backend(name)
     print("done", flush=True)
     return {"loss": None, "status": "completed"}
 
@@ -64,7 +67,9 @@ def _compile(name: str, phase: str) -> dict:
 
 def main() -> None:
     phase, name = sys.argv[1:]
-    print(json.dumps(_import(name) if phase == "import" else _compile(name, phase)), flush=True)
+    imports = {"import_module": _import_module, "import_backend": _import_backend}
+    answer = imports[phase](name) if phase in imports else _compile(name, phase)
+    print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

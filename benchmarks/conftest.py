@@ -1,8 +1,8 @@
-"""Data by size, the --smoke option, and what is noted beside every time."""
+"""Backends and data by name, the options, and what is noted beside every time."""
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,12 @@ import pytest
 from lrbackends import Objective, Params, Problem, get_backend
 from lrbackends.benchmarking.machine import installed_versions, usable_cores
 from lrbackends.datasets import load_dataset
+from lrbackends.errors import BackendUnavailableError, UnsupportedError
 
-BACKENDS = ("numpy", "numba", "jax")
+from . import tables
+
+BUILT_IN = ("numpy", "numba", "jax")
+NOTED = {"loss", "status", "threads_usable", "threads_busy", "versions"}  # beside every time
 L2 = 1e-3
 SIZES = {  # rows, features: as large as digits01 / the cache / memory, in float64
     "360x64": (360, 64),
@@ -20,6 +24,8 @@ SIZES = {  # rows, features: as large as digits01 / the cache / memory, in float
     "131072x128": (131_072, 128),
 }
 SMALLEST = next(iter(SIZES))
+ROWS = {10**k: f"10^{k}" for k in range(2, 8)}
+_SMOKE_ROWS, _SLOW_ROWS = 10**4, 10**7
 _WATCH_SECONDS = 0.05
 
 
@@ -30,10 +36,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slow", action="store_true", help="also what takes long; see benchmarks/README.md"
     )
+    parser.addoption(
+        "--backend",
+        action="append",
+        metavar="NAME",
+        help="a backend to time, any that `lrbackends backends` lists; may be given several times. "
+        f"Default: {', '.join(BUILT_IN)}",
+    )
+
+
+def backends_of(config: pytest.Config) -> tuple[str, ...]:
+    """Return the names of the backends to time."""
+    return tuple(dict.fromkeys(config.getoption("--backend") or BUILT_IN))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: only with --slow")
+    config.addinivalue_line("markers", "beside(*names): what is timed beside the backends")
+    for name in config.getoption("--backend") or ():
+        try:
+            get_backend(name)
+        except ValueError as error:
+            raise pytest.UsageError(f"--backend: {error}") from error
+        except BackendUnavailableError:
+            continue  # is skipped, with this reason
+    tables.set_defaults(config.option, config.invocation_params.args)
     if config.getoption("--smoke"):
         config.option.benchmark_min_rounds = 2
         config.option.benchmark_max_time = 0.02
@@ -49,9 +76,49 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give out sizes, backends, and as ``route`` backends with what is timed beside them."""
+    backends, smoke = backends_of(metafunc.config), metafunc.config.getoption("--smoke")
     if "size" in metafunc.fixturenames:
-        smoke = metafunc.config.getoption("--smoke")
         metafunc.parametrize("size", [SMALLEST] if smoke else list(SIZES))
+    if "rows" in metafunc.fixturenames:
+        sizes = {n: name for n, name in ROWS.items() if not smoke or n == _SMOKE_ROWS}
+        marks = {n: [pytest.mark.slow] if n >= _SLOW_ROWS else [] for n in sizes}
+        cases = [pytest.param(n, id=name, marks=marks[n]) for n, name in sizes.items()]
+        metafunc.parametrize("rows", cases)
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", backends)
+    if "route" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("beside")
+        metafunc.parametrize("route", [*backends, *(marker.args if marker else ())])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Skip what a backend refuses, with the reason that it gives."""
+    try:
+        return (yield)
+    except (BackendUnavailableError, UnsupportedError) as error:
+        pytest.skip(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_benchmark_group_stats(config: pytest.Config) -> Generator[None, Any, Any]:
+    groups = yield
+    if config.option.benchmark_name == "normal":
+        for _, rows in groups:
+            tables.label(rows)
+    return groups
+
+
+@pytest.fixture(autouse=True)
+def complete(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail where a time stands alone, without what came out and on what."""
+    timed = "benchmark" in request.fixturenames
+    benchmark = request.getfixturevalue("benchmark") if timed else None
+    yield
+    if benchmark is not None and benchmark.stats is not None and not benchmark.has_error:
+        missing = NOTED - set(benchmark.extra_info)
+        assert not missing, f"not noted: {', '.join(sorted(missing))}"
 
 
 @pytest.fixture
@@ -93,19 +160,6 @@ def params(problem: Problem) -> Params:
     return Params(rng.normal(size=(1, problem.n_features)), rng.normal(size=1))
 
 
-@pytest.fixture
-def available() -> Callable[[str], None]:
-    """Skip, with the reason, where a backend is not there."""
-
-    def check(backend: str) -> None:
-        try:
-            get_backend(backend)
-        except RuntimeError as error:
-            pytest.skip(str(error))
-
-    return check
-
-
 @pytest.fixture(scope="session")
 def toy() -> tuple[np.ndarray, np.ndarray]:
     """Ten points on a line."""
@@ -132,33 +186,48 @@ def data_of(toy: tuple[np.ndarray, np.ndarray]) -> Callable[[str], tuple[np.ndar
     return data
 
 
+def need_memory(n: int, p: int) -> None:
+    """Skip where n x p doubles, the backends' copies of them and as much again would not fit."""
+    needed, free = 4 * 8 * n * p, _free_memory()
+    if needed > free:
+        pytest.skip(f"{n:,} rows need {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free")
+
+
+def _free_memory() -> float:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
+
+
 @pytest.fixture
 def note(benchmark: Any) -> Callable[..., None]:
     """Put loss, status, threads, versions and bytes beside the time of this benchmark."""
 
     def write(
-        call: Callable[[], object],
+        call: Callable[[], object] | None,
         *,
         X: np.ndarray | None = None,
         passes: float | None = None,
-        reads: float = 1.0,
+        reads: float | None = 1.0,
         loss: float | None = None,
         status: str = "completed",
         **more: Any,
     ) -> None:
-        """Note what is known, and how many cores ``call`` keeps busy.
+        """Note what is known, and how many cores ``call`` keeps busy, if it is given.
 
         ``passes`` is how often the rows are gone through, and ``reads`` how often such a pass reads
-        them from memory where they do not fit the cache.
+        them from memory where they do not fit the cache, None where that is not known.
         """
+        known = X is not None and passes is not None and reads is not None
         benchmark.extra_info.update(
             loss=None if loss is None else float(loss),
             status=status,
             threads_usable=usable_cores(),
-            threads_busy=_cores_busy(call),
+            threads_busy=None if call is None else _cores_busy(call),
             versions=installed_versions(),
             passes=passes,
-            bytes_read=None if X is None or passes is None else int(passes * reads * X.nbytes),
+            bytes_read=int(passes * reads * X.nbytes) if known else None,
             **more,
         )
 

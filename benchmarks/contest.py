@@ -16,9 +16,9 @@ from typing import Any
 
 from . import contestant
 from .optimum import minimum
-from .peers import CONTESTANTS, TARGET, ours
+from .peers import TARGET, contestant_named, ours
 from .problems import make
-from .turns import ratios, repeats_for, rounds_for
+from .turns import PAUSE, Turn, ratios, repeats_for, rounds_for, take_turns
 
 REFERENCE = ours("numba", "auto")
 START_SECONDS = 120.0  # to import, and again for the first fit, which may compile
@@ -26,7 +26,6 @@ FIT_SECONDS = 30.0  # for any other fit
 LADDER_SECONDS = 60.0  # for all tolerances together
 _CHILD = (sys.executable, "-m", f"{__package__}.contestant")
 _BURST = 2e-2
-_PAUSE = 0.1  # until the threads of the one before no longer spin
 
 
 class LostError(RuntimeError):
@@ -142,7 +141,7 @@ class Arena:
 
     def measure(self, name: str, n_threads: int, *, beside: bool = True) -> Outcome:
         """Find the loosest tolerance that reaches the target and time it."""
-        entry, (n, p) = CONTESTANTS[name], self.X.shape
+        entry, (n, p) = contestant_named(name), self.X.shape
         info: dict[str, Any] = {
             "problem": self.problem,
             "rows": n,
@@ -153,6 +152,7 @@ class Arena:
             "version": entry.version(),
             "threads": n_threads,
             "least_loss": self.least,
+            "target": TARGET,
             "reached": False,
             "over_reference": None,
         }
@@ -176,22 +176,28 @@ class Arena:
 
     def _rounds(self, child: Child, info: dict[str, Any], *, beside: bool) -> list[float]:
         """Time the child in turn with our reference, and note the ratio."""
-        calls = {"child": (child, info["tol"], info["seconds"])}
+        runs: list[float | None] = []
+
+        def turn_of(process: Child, tol: float, seconds: float) -> Turn:
+            def turn() -> float:
+                answer = process.turn(tol, repeats_for(seconds, _BURST))
+                if process is child:
+                    runs.append(answer["run_seconds"])
+                return float(answer["seconds"])
+
+            return turn
+
+        slowest = info["seconds"]
+        turns = {"child": turn_of(child, info["tol"], info["seconds"])}
         reference = self.reference() if beside else None
         if reference is not None:
-            calls["reference"] = (reference, TARGET, reference.fit(TARGET)["seconds"])
-        times: dict[str, list[float]] = {who: [] for who in calls}
-        run = []
-        slowest = max(seconds for _, _, seconds in calls.values())
-        for _ in range(rounds_for(slowest, smoke=self._smoke)):
-            for who, (process, tol, seconds) in calls.items():
-                time.sleep(_PAUSE)
-                answer = process.turn(tol, repeats_for(seconds, _BURST))
-                times[who].append(answer["seconds"])
-                if who == "child":
-                    run.append(answer["run_seconds"])
-        if run[0] is not None:
-            info["run_seconds"] = median(run)
+            seconds = reference.fit(TARGET)["seconds"]
+            turns["reference"] = turn_of(reference, TARGET, seconds)
+            slowest = max(slowest, seconds)
+        times = take_turns(turns, rounds_for(slowest, smoke=self._smoke), pause=PAUSE)
+        known = [seconds for seconds in runs if seconds is not None]
+        if known:
+            info["run_seconds"] = median(known)
         if reference is not None:
             info["over_reference"] = ratios(times["child"], times["reference"])
         return times["child"]

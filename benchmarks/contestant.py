@@ -91,13 +91,13 @@ def main() -> None:
     _confine(int(n_threads))
     warnings.simplefilter("ignore")
     X, y = load(Path(folder))
-    from .peers import CONTESTANTS
+    from .peers import contestant_named
 
     def say(answer: dict[str, Any]) -> None:
         print(json.dumps(answer), file=channel, flush=True)
 
     try:
-        fit = CONTESTANTS[name].prepare(X, y, int(n_threads))
+        fit = contestant_named(name).prepare(X, y, int(n_threads))
         say({"ready": True})
         for line in sys.stdin:
             order = json.loads(line)

@@ -69,6 +69,9 @@ class Contestant:
         Whether it takes CSR, whether it takes arrays.
     most_features : int or None
         More than these are not tried.
+    refuses : callable
+        ``refuses(X)`` returns why it would not take ``X``, None where nothing else speaks against
+        it.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Contestant:
     sparse: bool = False
     dense: bool = True
     most_features: int | None = None
+    refuses: Callable[[Any], str | None] = lambda _: None
 
     @property
     def ours(self) -> bool:
@@ -100,7 +104,7 @@ class Contestant:
             return f"{self.name} is for sparse X"
         if self.most_features is not None and X.shape[1] > self.most_features:
             return f"{self.name} would need a dense Hessian of {X.shape[1]} features"
-        return None
+        return self.refuses(X)
 
 
 CONTESTANTS: dict[str, Contestant] = {}
@@ -118,22 +122,44 @@ def contestant(name: str, package: str, **more: Any) -> Callable[[Prepare], Prep
 
 # --- ours ---------------------------------------------------------------------------------------
 
-BACKENDS = ("numpy", "numba", "jax")
 SOLVERS = ("auto", "lbfgs", "newton", "newton-cg", "sampled-newton")
+_OURS = "lrbackends"
 
 
 def ours(backend: str, solver: str) -> str:
-    """Return the name of one of our own contestants."""
-    return f"lrbackends {backend} {solver}"
+    """Return the name of one of our own contestants; see `contestant_named`."""
+    return f"{_OURS} {backend} {solver}"
+
+
+def contestant_named(name: str) -> Contestant:
+    """Return a contestant; our own solvers enter, on any backend, when they are asked for."""
+    if name not in CONTESTANTS:
+        package, backend, solver = name.split(" ")
+        assert package == _OURS, name
+        _enter_ours(backend, solver)
+    return CONTESTANTS[name]
 
 
 def _enter_ours(backend: str, solver: str) -> None:
+    def refuses(X: Any) -> str | None:
+        from lrbackends import get_backend
+
+        can = get_backend(backend).capabilities()
+        if sparse.issparse(X) and not can.sparse:
+            return f"{backend} does not take sparse X"
+        if X.dtype.name not in can.dtypes:
+            return f"{backend} does not compute in {X.dtype.name}"
+        if solver != "lbfgs" and not can.hessian:  # auto may choose one that needs them
+            return f"{backend} has no second derivatives"
+        return None
+
     @contestant(
         ours(backend, solver),
-        "lrbackends",
+        _OURS,
         ladder=(TARGET,),  # the bound on (F - F*) / F* that is asked for; certified, so no other
-        sparse=backend != "jax",
+        sparse=True,
         most_features=_GRAM if solver in ("newton", "sampled-newton") else None,
+        refuses=refuses,
     )
     def prepare(X: Any, y: Any, n_threads: int) -> Fit:  # noqa: ARG001
         from lrbackends import Trainer  # the process's affinity says how many threads
@@ -150,11 +176,6 @@ def _enter_ours(backend: str, solver: str) -> None:
             return Answer(result.coef, result.intercept, result.status, None, more)
 
         return fit
-
-
-for _backend in BACKENDS:
-    for _solver in SOLVERS:
-        _enter_ours(_backend, _solver)
 
 
 # --- scikit-learn and what follows its interface ------------------------------------------------

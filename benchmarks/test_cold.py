@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import BACKENDS
+from lrbackends import get_backend
+
+from .conftest import backends_of
 
 SCRIPT = Path(__file__).with_name("cold.py")
 ROUNDS = 3
@@ -38,20 +40,21 @@ def _time_in_fresh_processes(benchmark, note, smoke, phase, name):
 
     rounds = 1 if smoke else ROUNDS
     benchmark.pedantic(go, setup=get_ready, teardown=end, rounds=rounds, iterations=1)
-    note(lambda: None, **answers[-1])
+    note(None, **answers[-1])
 
 
-@pytest.mark.parametrize("name", ["lrbackends", "sklearn.base", *BACKENDS])
-def test_import(benchmark, note, available, smoke, name):
-    if name in BACKENDS:
-        available(name)
+@pytest.mark.beside("lrbackends", "sklearn.base")
+def test_import(benchmark, note, request, smoke, route):
+    backend = route in backends_of(request.config)
+    if backend:
+        get_backend(route)  # or skip
     benchmark.group = "import, fresh process"
-    _time_in_fresh_processes(benchmark, note, smoke, "import", name)
+    phase = "import_backend" if backend else "import_module"
+    _time_in_fresh_processes(benchmark, note, smoke, phase, route)
 
 
 @pytest.mark.parametrize("phase", ["full_batch", "batches_of_32", "second_shape"])
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_compile(benchmark, note, available, smoke, backend, phase):
-    available(backend)
+def test_compile(benchmark, note, smoke, backend, phase):
+    get_backend(backend)  # or skip
     benchmark.group = f"compile {phase} 360x64, fresh process"
     _time_in_fresh_processes(benchmark, note, smoke, f"compile_{phase}", backend)

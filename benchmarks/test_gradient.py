@@ -8,17 +8,14 @@ from threadpoolctl import threadpool_limits
 
 from lrbackends import get_backend
 
-from .baselines import read_once, textbook_loss_gradient
-from .conftest import BACKENDS, L2
+from .baselines import READS, read_once, textbook_loss_gradient
+from .conftest import L2
 
-# How often one gradient reads X from memory: the vectorised forms need it for z and again for dw,
-# unless a block of rows stays in the cache in between.
-READS = {"numpy": 1, "numba": 1, "jax": 2, "textbook": 2, "read_once": 1}
 _SMALL_BYTES = 1 << 22  # below this a second thread costs more than it saves
 
 
-@pytest.mark.parametrize("route", [*BACKENDS, "textbook", "read_once"])
-def test_gradient(benchmark, note, available, problem, objective, params, size, route):
+@pytest.mark.beside("textbook", "read_once")
+def test_gradient(benchmark, note, problem, objective, params, size, route):
     benchmark.group = f"gradient {size}"
     y, w, b = problem.y.astype(float), params.coef[0], float(params.intercept[0])
     expected, dw, db = textbook_loss_gradient(problem.X, y, w, b, L2)
@@ -29,7 +26,6 @@ def test_gradient(benchmark, note, available, problem, objective, params, size, 
         call, loss = lambda: read_once(problem.X), None
         limit = threadpool_limits(1 if problem.X.nbytes < _SMALL_BYTES else None, user_api="blas")
     else:
-        available(route)
         kernels = get_backend(route).compile(problem, objective)
         call = lambda: kernels.loss_gradient(params)  # noqa: E731
         loss, gradient = call()  # compiles
@@ -38,4 +34,4 @@ def test_gradient(benchmark, note, available, problem, objective, params, size, 
         np.testing.assert_allclose(gradient.intercept[0], db, rtol=0, atol=1e-12)
     with limit:
         benchmark(call)
-        note(call, X=problem.X, passes=1, reads=READS[route], loss=loss)
+        note(call, X=problem.X, passes=1, reads=READS.get(route), loss=loss)

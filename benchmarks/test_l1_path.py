@@ -6,7 +6,6 @@ tolerance that gets each of its objectives within `GAP` of ours, which are certi
 it beforehand. Peers go on from value to value, too, where their library allows it.
 """
 
-import time
 import warnings
 from collections.abc import Callable
 from functools import cache, partial
@@ -21,12 +20,11 @@ import lrbackends as lrb
 from lrbackends import Objective, Params, Problem, get_backend
 
 from .problems import MissingFileError, make
-from .turns import ratios, replay, replayed, rounds_for
+from .turns import once, ratios, replay, replayed, rounds_for, take_turns
 
 GAP = 1e-6
 COUNT, SPAN = 20, 1e3
 LADDER = tuple(float(f"{10 ** (-k / 2):.2g}") for k in range(4, 15))
-OURS = ("numpy", "numba")
 PEERS = ("scikit-learn saga", "scikit-learn liblinear", "skglm")
 
 Path = list[Params]
@@ -124,7 +122,7 @@ def excess(path: Path) -> float:
 
 def call_of(name: str) -> tuple[Callable[[], Path], float, float]:
     """Return the call that reaches the gap everywhere, its tolerance and what it reached."""
-    if name in OURS:
+    if name not in PEERS:
         by_us(name)  # compiles
         return partial(by_us, name), GAP, excess(by_us(name))
     nearest = np.inf
@@ -139,31 +137,27 @@ def call_of(name: str) -> tuple[Callable[[], Path], float, float]:
 @pytest.mark.slow
 @pytest.mark.benchmark(timer=replayed, group=f"L1 path of {COUNT} values on a9a, gap {GAP:g}")
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("contestant", [*OURS, *PEERS])
-def test_l1_path(benchmark, available, smoke, contestant):
+@pytest.mark.beside(*PEERS)
+def test_l1_path(benchmark, note, smoke, route):
     if smoke:
         pytest.skip("not in smoke form")
-    if contestant == "skglm" and find_spec("skglm") is None:
+    if route == "skglm" and find_spec("skglm") is None:
         pytest.skip("skglm is not installed")
-    if contestant in OURS:
-        available(contestant)
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
-        call, tol, reached = call_of(contestant)
+        call, tol, reached = call_of(route)
         reference, _, _ = call_of("numba")
-        began = time.perf_counter()
-        call()
-        seconds = time.perf_counter() - began
-        times: dict[str, list[float]] = {"this": [], "reference": []}
-        for _ in range(rounds_for(2 * seconds, smoke=smoke)):
-            for who, fit in (("this", call), ("reference", reference)):
-                began = time.perf_counter()
-                fit()
-                times[who].append(time.perf_counter() - began)
-    replay(benchmark, times["this"])
-    benchmark.extra_info.update(
-        status="converged" if reached <= GAP else f"{reached:.1e} above the minimum",
-        largest_excess=reached,
-        tol=tol,
-        over_numba=ratios(times["this"], times["reference"]),
-    )
+        turns = {"this": once(call), "reference": once(reference)}
+        seconds = turns["this"]()
+        times = take_turns(turns, rounds_for(2 * seconds, smoke=smoke))
+        replay(benchmark, times["this"])
+        note(
+            call,
+            loss=losses(call())[-1],  # of the weakest penalty
+            status="converged" if reached <= GAP else f"{reached:.1e} above the minimum",
+            suboptimality=reached,
+            target=GAP,
+            largest_excess=reached,
+            tol=tol,
+            over_numba=ratios(times["this"], times["reference"]),
+        )

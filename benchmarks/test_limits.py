@@ -4,10 +4,9 @@ The limit of a kernel that needs every number of X is the time to read X; a time
 its number of *passes*. For Hessians arithmetic can be the limit instead: their rate is noted, too.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from statistics import median
 from typing import Any
 
@@ -22,8 +21,8 @@ from lrbackends.objective import as_params
 from lrbackends.solvers import UpdateRule, safe_rate, smoothness
 
 from . import optimum
-from .baselines import textbook_fit
-from .conftest import BACKENDS, L2
+from .baselines import AGREE, textbook_fit
+from .conftest import L2, backends_of, need_memory
 from .problems import MissingFileError, make, power_law
 from .turns import in_turn, ratios, replay, replayed
 
@@ -45,9 +44,6 @@ STORED = {  # how X is stored: computed in
 FIRST = ("loss", "loss_gradient")
 SECOND = ("hessian", "loss_gradient_hessian", "hessian_product")
 GROWTH_FEATURES = 30
-GROWTH = {10**k: f"10^{k}" for k in range(4, 8)}
-_SLOW_ROWS = 10**7
-_AGREE = {"float64": 1e-11, "float32": 1e-4}  # relative to the largest entry
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ def _kernels(stored: str) -> tuple[str, ...]:
     return FIRST[1:] if stored == "float32_in_float64" else (FIRST[1], *SECOND[1:])
 
 
-def _cases(shapes: dict[str, tuple[int, int]]) -> list[Case]:
+def _cases(shapes: dict[str, tuple[int, int]], backends: tuple[str, ...]) -> list[Case]:
     """Array by array; on fewer threads only loss and gradient."""
     cases = [
         (f"{shape}-{stored}", kernel)
@@ -83,23 +79,19 @@ def _cases(shapes: dict[str, tuple[int, int]]) -> list[Case]:
     return [
         Case(data, kernel, backend, n_threads)
         for data, kernel in cases
-        for backend in BACKENDS
+        for backend in backends
         for n_threads in (THREADS if kernel == "loss_gradient" else THREADS[-1:])
     ]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    smoke = metafunc.config.getoption("--smoke")
-    if "case" in metafunc.fixturenames:
-        metafunc.parametrize("case", _cases(TINY if smoke else SHAPES), ids=str)
-    if "rows" in metafunc.fixturenames:
-        sizes = dict(list(GROWTH.items())[:1]) if smoke else GROWTH
+    if "kernel" in metafunc.fixturenames:
+        shapes = TINY if metafunc.config.getoption("--smoke") else SHAPES
+        cases = _cases(shapes, backends_of(metafunc.config))
         metafunc.parametrize(
-            "rows",
-            [
-                pytest.param(n, id=name, marks=[pytest.mark.slow] if n >= _SLOW_ROWS else [])
-                for n, name in sizes.items()
-            ],
+            ("data", "kernel", "engine", "n_threads"),
+            [astuple(c) for c in cases],
+            ids=map(str, cases),
         )
 
 
@@ -247,7 +239,7 @@ def _measure(benchmark, note, smoke, case, subject):
     answer = call()  # compiles
     expected = np.asarray(subject.expected(case.kernel))
     apart = np.abs(_flat(answer) - expected).max() / np.abs(expected).max()
-    assert apart <= _AGREE[problem.dtype.name], apart
+    assert apart <= AGREE[problem.dtype.name], apart
 
     arrays = _arrays(problem.X)
     calls = {"kernel": call}
@@ -288,20 +280,15 @@ def _rate(kernel: str, problem: Problem, seconds: float) -> float | None:
     return round(problem.n_samples * (problem.n_features + 1) ** 2 / seconds / 1e9, 2)
 
 
-def test_limit(benchmark, note, available, subject_of, smoke, case):
-    available(case.backend)
-    benchmark.group = f"{case.kernel} {case.data}"
-    subject = subject_of((case.data, smoke), lambda: _problem(case.data, smoke))
-    _measure(benchmark, note, smoke, case, subject)
+def test_limit(benchmark, note, subject_of, smoke, data, kernel, engine, n_threads):
+    benchmark.group = f"{kernel} {data}"
+    subject = subject_of((data, smoke), lambda: _problem(data, smoke))
+    _measure(benchmark, note, smoke, Case(data, kernel, engine, n_threads), subject)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_growth(benchmark, note, available, subject_of, smoke, rows, backend):
+def test_growth(benchmark, note, subject_of, smoke, rows, backend):
     """Time per row of one loss and gradient must not grow with the rows."""
-    available(backend)
-    needed = 4 * 8 * rows * GROWTH_FEATURES
-    if needed > _free_memory():
-        pytest.skip(f"{rows} rows need {needed / 1e9:.0f} GB")
+    need_memory(rows, GROWTH_FEATURES)
     benchmark.group = f"growth {rows}x{GROWTH_FEATURES}"
     case = Case(f"growth-{rows}", "loss_gradient", backend, THREADS[-1])
 
@@ -309,13 +296,6 @@ def test_growth(benchmark, note, available, subject_of, smoke, rows, backend):
         return Problem(*_dense(rows, GROWTH_FEATURES, "float64"))
 
     _measure(benchmark, note, smoke, case, subject_of(case.data, make_problem))
-
-
-def _free_memory() -> float:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return float("inf")
 
 
 def _toy():
@@ -333,10 +313,8 @@ STEPS = {"toy_10x2": (_toy, 1000), "mnist01_uint8": (_pixels, 100)}
 
 
 @pytest.mark.parametrize("data", STEPS)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_steps(benchmark, note, available, smoke, backend, data):
+def test_steps(benchmark, note, smoke, backend, data):
     """Native full-batch steps in turn with a Python loop over textbook NumPy on float64."""
-    available(backend)
     make_data, steps = STEPS[data]
     if smoke and data != "toy_10x2":
         pytest.skip("not in smoke form")

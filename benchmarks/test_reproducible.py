@@ -1,7 +1,5 @@
 """What the reproducible arithmetic costs: native steps beside the same backend's fast ones."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -11,13 +9,14 @@ from lrbackends.objective import as_params
 from lrbackends.solvers import UpdateRule
 
 from .baselines import textbook_fit
-from .conftest import BACKENDS, L2
-from .turns import ratios
+from .conftest import L2
+from .turns import PAUSE, once, ratios, replay, replayed, take_turns
+
+pytestmark = pytest.mark.benchmark(timer=replayed)
 
 STEPS = 10
 ROUNDS = 15
 RATE = 0.01
-PAUSE = 0.1  # until the BLAS threads of textbook NumPy no longer spin
 
 
 def _made(n: int, p: int):
@@ -27,10 +26,8 @@ def _made(n: int, p: int):
 
 
 @pytest.mark.parametrize("data", ["360x64", "100000x100", "mnist01"])
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_reproducible(benchmark, note, available, data_of, smoke, backend, data):
+def test_reproducible(benchmark, note, data_of, smoke, backend, data):
     """Fast, reproducible and textbook steps in turn, so that drift of the machine hits all."""
-    available(backend)
     if smoke and data != "360x64":
         pytest.skip("not in smoke form")
     X, y = data_of(data) if data == "mnist01" else _made(*map(int, data.split("x")))
@@ -47,14 +44,9 @@ def test_reproducible(benchmark, note, available, data_of, smoke, backend, data)
         losses[arithmetic] = kernels.loss((state.theta[:-1], state.theta[-1]))
         np.testing.assert_allclose(losses[arithmetic], losses["textbook"], rtol=1e-12)
 
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(2 if smoke else ROUNDS):
-        for name, call in calls.items():
-            time.sleep(PAUSE)
-            began = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - began)
-    benchmark.pedantic(calls["reproducible"], rounds=2 if smoke else ROUNDS, iterations=1)
+    turns = {name: once(call) for name, call in calls.items()}
+    times = take_turns(turns, 2 if smoke else ROUNDS, pause=PAUSE)
+    replay(benchmark, times["reproducible"])
     over = {
         f"over_{name}": ratios(times["reproducible"], times[name]) for name in ("fast", "textbook")
     }

@@ -19,9 +19,8 @@ from threadpoolctl import threadpool_limits
 from lrbackends import Objective, Params, Problem, Trainer, get_backend
 from lrbackends.datasets import load_dataset
 
-from .conftest import BACKENDS
 from .problems import MissingFileError, mnist_folder
-from .turns import ratios, replay, replayed, rounds_for
+from .turns import once, ratios, replay, replayed, rounds_for, take_turns
 
 TARGET = 1e-4
 CERTIFIED = 1e-6  # of the minimum that distances are measured from
@@ -113,34 +112,31 @@ def reference(name: str, smoke: bool) -> tuple[Callable[[float], Any], float]:
     return fit, reaching(fit, task(name, smoke))[0]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    metafunc.parametrize("data", ["digits", "mnist"])  # so, names begin with it
+
+
 @pytest.mark.slow
 @pytest.mark.benchmark(timer=replayed)
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("contestant", [*BACKENDS, *PEERS])
-@pytest.mark.parametrize("data", ["digits", "mnist"])
-def test_softmax(benchmark, available, smoke, contestant, data):
+@pytest.mark.beside(*PEERS)
+def test_softmax(benchmark, note, smoke, route, data):
     if smoke and data == "mnist":
         pytest.skip("not in smoke form")
     what = task(data, smoke)
     benchmark.group = f"softmax {data}, {len(np.unique(what.y))} classes, to {TARGET:g}"
-    if contestant in PEERS:
-        fit = peer(contestant, what)
-    else:
-        available(contestant)
-        fit = ours(contestant, what)
+    fit = peer(route, what) if route in PEERS else ours(route, what)
     fit(LADDER[0])  # compiles, starts threads
     tol, loss, seconds = reaching(fit, what)
     against, its_tol = reference(data, smoke)
-    times: dict[str, list[float]] = {"this": [], "reference": []}
-    for _ in range(rounds_for(2 * seconds, smoke=smoke)):
-        for who, call, t in (("this", fit, tol), ("reference", against, its_tol)):
-            began = time.perf_counter()
-            call(t)
-            times[who].append(time.perf_counter() - began)
+    turns = {"this": once(lambda: fit(tol)), "reference": once(lambda: against(its_tol))}
+    times = take_turns(turns, rounds_for(2 * seconds, smoke=smoke))
     replay(benchmark, times["this"])
-    benchmark.extra_info.update(
+    note(
+        lambda: fit(tol),
         loss=loss,
         suboptimality=(loss - what.least) / what.least,
+        target=TARGET,
         status="converged",
         tol=tol,
         over_numba=ratios(times["this"], times["reference"]),

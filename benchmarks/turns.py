@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median, quantiles
 from typing import Any
 
+from lrbackends.benchmarking.statistics import ratio
+
+Turn = Callable[[], float]  # does something and returns its seconds
+PAUSE = 0.1  # until the threads of the one before, of BLAS or of OpenMP, no longer spin
+_BURST = 5e-3
 _now = 0.0
 
 
@@ -30,12 +34,9 @@ def replay(benchmark: Any, seconds: Sequence[float]) -> None:
 
 
 def ratios(times: Sequence[float], base: Sequence[float]) -> list[float]:
-    """Return eighth, half and seven eighths of the ratios of times measured in turn."""
-    each = [a / b for a, b in zip(times, base, strict=True)]
-    if len(each) == 1:
-        each *= 2
-    low, *_, high = quantiles(each, n=8)
-    return [float(f"{v:.4g}") for v in (low, median(each), high)]
+    """Return the median ratio of times measured in turn, between the bounds of its interval."""
+    found = ratio(times, base)
+    return [float(f"{v:.4g}") for v in (found.low, found.median, found.high)]
 
 
 def rounds_for(seconds: float, *, smoke: bool, least: int = 3, most: int = 15) -> int:
@@ -48,10 +49,26 @@ def repeats_for(seconds: float, burst: float) -> int:
     return int(min(1_000, max(1, burst / max(seconds, 1e-9))))
 
 
-_BURST = 5e-3
+def once(call: Callable[[], object]) -> Turn:
+    """Return the turn of calling once."""
+    return lambda: _seconds(call, 1)
 
 
-def in_turn(calls: Mapping[str, Callable[[], object]], *, smoke: bool) -> dict[str, list[float]]:
+def take_turns(
+    turns: Mapping[str, Turn], rounds: int, *, pause: float = 0.0
+) -> dict[str, list[float]]:
+    """Return the seconds of each turn in each of the rounds, with a pause before each."""
+    times: dict[str, list[float]] = {name: [] for name in turns}
+    for _ in range(rounds):
+        for name, turn in turns.items():
+            time.sleep(pause)
+            times[name].append(turn())
+    return times
+
+
+def in_turn(
+    calls: Mapping[str, Callable[[], object]], *, smoke: bool, pause: float = 0.0
+) -> dict[str, list[float]]:
     """Return the seconds of each call, warm, in each of the rounds.
 
     In its turn each is called once untimed, for the caches, and then timed for five milliseconds.
@@ -60,12 +77,13 @@ def in_turn(calls: Mapping[str, Callable[[], object]], *, smoke: bool) -> dict[s
     first = {name: min(first[name], _seconds(call, 1)) for name, call in calls.items()}
     repeats = {name: repeats_for(first[name], _BURST) for name in calls}
     spent = sum(first[name] * (repeats[name] + 1) for name in calls)
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds_for(spent, smoke=smoke, least=5)):
-        for name, call in calls.items():
-            call()
-            times[name].append(_seconds(call, repeats[name]))
-    return times
+
+    def turn(name: str) -> float:
+        calls[name]()
+        return _seconds(calls[name], repeats[name])
+
+    turns = {name: lambda name=name: turn(name) for name in calls}
+    return take_turns(turns, rounds_for(spent, smoke=smoke, least=5), pause=pause)
 
 
 def _seconds(call: Callable[[], object], repeats: int) -> float:
