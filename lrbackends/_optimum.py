@@ -70,7 +70,7 @@ class OptimumRun(Run):
         """Return the solver, which has to suit the penalty."""
         name, l1 = self.trainer.solver, self.objective.l1
         if name == "auto":
-            return choose(self.problem, l1)
+            return choose(self.problem, l1, hessian=self.backend.capabilities().hessian)
         if (l1 > 0) != (name in PROXIMAL):
             suited = PROXIMAL if l1 > 0 else OPTIMUM
             raise ValueError(

@@ -16,10 +16,11 @@ _FOR_A_SOLUTION = 500  # and from which on it beats the whole Hessian of few fea
 _SMALL = 1_000_000  # entries of X from which on passes cost more than the bookkeeping of samples
 
 
-def choose(problem: Problem, l1: float = 0.0) -> str:
+def choose(problem: Problem, l1: float = 0.0, *, hessian: bool = True) -> str:
     """Return the solver that ``auto`` stands for.
 
     With an L1 penalty: "proximal-newton".
+    On a backend without second derivatives (``hessian``): "lbfgs".
     More than two classes: "newton" up to 300 coefficients; else, for dense data with at least 5
     rows per feature, "sampled-newton"; else "lbfgs".
     Sparse data: "newton" up to 300 features (the Hessian is cheap: nonzeros of each row squared),
@@ -31,6 +32,8 @@ def choose(problem: Problem, l1: float = 0.0) -> str:
     n, p = problem.X.shape
     if l1 > 0:
         return "proximal-newton"
+    if not hessian:
+        return "lbfgs"
     if problem.n_outputs > 1:
         if problem.n_outputs * p <= _FEW_FEATURES:
             return "newton"

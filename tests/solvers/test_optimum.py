@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import lrbackends as lrb
+from lrbackends.backends.numpy_backend import NumpyBackend
 from lrbackends.errors import UnsupportedError
 from lrbackends.solvers import OPTIMUM, choose
 from lrbackends.solvers.samples import draw
@@ -291,3 +292,15 @@ def test_a_gap_needs_a_solver_that_certifies():
         lrb.Trainer("numpy", "gd", gap=1e-6)
     with pytest.raises(ValueError, match="gap must be a finite number > 0"):
         lrb.Trainer("numpy", "newton", gap=0)
+
+
+def test_auto_takes_what_a_backend_without_second_derivatives_can_do(noisy):
+    class Plain(NumpyBackend):
+        name = "plain"
+
+        def capabilities(self):
+            return replace(super().capabilities(), hessian=False)
+
+    result = lrb.Trainer(Plain(), "auto", l2=0.01, gap=1e-6).fit(noisy.X, noisy.y)
+    assert (result.solver, result.status) == ("lbfgs", "converged")
+    assert lrb.Trainer("numpy", "auto", l2=0.01, gap=1e-6).fit(noisy.X, noisy.y).solver == "newton"
