@@ -47,21 +47,38 @@ def verdict(comparison: Comparison) -> str:
         what = f"only {names[0]} trained" if names else "no backend trained"
         return f"Nothing to compare: {what} (reference: {comparison.reference}).{tail}"
     failing = [a for a in comparison.agreements if a.disagreements()]
+    if not comparison.settings.first_order and not failing:
+        return f"{_of_objectives(comparison)}{tail}"
     if failing:
         return f"The backends do NOT agree: {'; '.join(map(_disagreement, failing))}.{tail}"
     base = comparison.agreements[0]
     parts = []
     if base.between():
+        labels = max(d.labels for d in base.between())
+        differing = f"{labels:,} label{'s' * (labels != 1)}" if labels else "no label"
         parts.append(
             f"{words(names)} agree: at most {max(d.median_ulp for d in base.between()):.3g} ULP "
-            f"(median) and {max(d.relative for d in base.between()):.2g} (relative) apart, no "
-            "label differs"
+            f"(median) and {max(d.relative for d in base.between()):.2g} (relative) apart, "
+            f"{differing} differ{'s' * (labels <= 1)}"
         )
     if base.to_reference():
         nearest = max(d.median_ulp for d in base.to_reference())
         parts.append(f"at most {nearest:.3g} ULP (median) from the reference")
     lead = "" if base.between() else f"{names[0]} is "
     return f"{lead}{'; '.join(parts)}.{_of_others(comparison)}{tail}"
+
+
+def _of_objectives(comparison: Comparison) -> str:
+    """Return whether solvers that seek the optimum found it, which they do at different points."""
+    rows = comparison.trained
+    losers = worse(rows)
+    names = words([row.backend for row in rows])
+    if losers:
+        return f"{words([row.backend for row in losers])} ended above the others' objective."
+    if len(rows) == 1:
+        return f"Nothing to compare: only {names} trained."
+    spread = max(d.relative for d in comparison.agreements[0].between())
+    return f"{names} agree: equal objectives, parameters within {spread:.2g} (relative) of another."
 
 
 def _disagreement(agreement: Agreement) -> str:

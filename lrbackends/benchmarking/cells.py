@@ -15,6 +15,7 @@ from lrbackends.solvers import FIRST_ORDER
 CACHES = ("usual", "empty", "filled")
 VARIATIONS = ("size", "arithmetic", "dtype", "threads", "cache", "optimum")
 GAP = 1e-6  # relative suboptimality at which the optimum counts as reached
+COMPILES = 1e-3  # seconds of a first fit from which on it counts as compiling
 _SIZES = (100, 1_000, 10_000, 100_000)
 _NEAR = 1.5  # sizes nearer to the data's own are left to it
 _MOST_ENTRIES = 3e7  # of X in a size that is made up: 240 MB

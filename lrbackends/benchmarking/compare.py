@@ -20,6 +20,7 @@ from lrbackends.backends.registry import Available, available_backends, get_back
 from lrbackends.benchmarking import peers
 from lrbackends.benchmarking.agreement import Agreement
 from lrbackends.benchmarking.cells import (
+    COMPILES,
     GAP,
     VARIATIONS,
     Cell,
@@ -50,7 +51,6 @@ WARM_FITS = 3
 WARM_SECONDS = 0.1
 VARIATION_ROUNDS = 3
 _VARIATION_REFERENCE_COST = 1.2e8  # entries of X; half a second
-_COMPILES = 1e-3  # seconds from which on a first fit counts as compiling
 
 Progress = Callable[[int, int, str], object]
 
@@ -345,7 +345,7 @@ class _Run:
                 vary=vary,
                 sizes=sizes,
                 cores=usable_cores(),
-                compiling=[r.cell.backend for r in rows if r.compile_time.slowest > _COMPILES],
+                compiling=[r.cell.backend for r in rows if r.compile_time.slowest > COMPILES],
                 peers=peers.suited(self.problem.n_features),
             )
             filled = [cell for cell in cells if cell.cache == "filled"]

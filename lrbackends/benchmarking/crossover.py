@@ -1,9 +1,9 @@
 """From measured sizes to other ones: where backends cross over, and when compiling has paid back.
 
-A fit of E epochs takes ``start + E * epoch``, where ``start`` is import and all of the first fit
-but its epochs (cold), or a warm fit without its epochs (warm). Between two measured numbers of rows
-times are interpolated linearly in logarithms. Intervals are bootstrapped over rounds: whole rounds
-are drawn anew, so that what is compared was measured together.
+A fit of E epochs of an update rule takes ``start + E * epoch``, where ``start`` is import and all
+of the first fit but its epochs (cold), or a warm fit without its epochs (warm). Between two
+measured numbers of rows times are interpolated linearly in logarithms. Intervals are bootstrapped
+over rounds: whole rounds are drawn anew, so that what is compared was measured together.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Payback:
         The backend with the dearer start and that with the cheapest one.
     extra : float
         Seconds that its start costs more.
+    first_order : bool
+        Whether the solver is an update rule, whose epochs can be counted on.
     epochs, fits : float
         Epochs of one fit, and fits like the base task in one process, from which on it has paid
         back; infinite where it never does. ``epochs_low``, ``epochs_high`` bound the epochs.
@@ -59,6 +61,7 @@ class Payback:
     dear: str
     cheap: str
     extra: float
+    first_order: bool
     epochs: float
     epochs_low: float
     epochs_high: float
@@ -77,7 +80,12 @@ def _array(times: Times) -> NDArray[np.float64]:
 
 
 def totals(row: Measured, epochs: int, cold: bool) -> NDArray[np.float64]:
-    """Return, for each process, the seconds that a fit of so many epochs takes."""
+    """Return, for each process, the seconds that a fit of so many epochs takes.
+
+    Of a solver that seeks the optimum: that a fit took, which chooses the number of its steps.
+    """
+    if not row.cell.settings.first_order:
+        return _array(row.cold_fit if cold else row.warm_fit)
     return starts(row, cold) + np.float64(epochs) * _array(row.epoch_time)
 
 
@@ -102,7 +110,7 @@ def crossings(rows: Sequence[Measured], epochs: int, *, cold: bool) -> tuple[Cro
     rows : sequence of Measured
         Of several sizes.
     epochs : int
-        Of the fit that is asked about.
+        Of the fit that is asked about, where the solver is an update rule.
     cold : bool
         Whether the fit is the first in a fresh process.
     """
@@ -187,6 +195,7 @@ def _payback(dear: Measured, cheap: Measured) -> Payback:
         dear.backend,
         cheap.backend,
         extra,
+        dear.cell.settings.first_order,
         _paid(dear, cheap, everyone),
         float(low),
         float(high),

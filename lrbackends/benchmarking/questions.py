@@ -18,8 +18,8 @@ from lrbackends.benchmarking.advice import (
     words,
 )
 from lrbackends.benchmarking.agreement import allowance, worse
-from lrbackends.benchmarking.cells import CACHES, GAP
-from lrbackends.benchmarking.crossover import Crossing, crossings, paybacks
+from lrbackends.benchmarking.cells import CACHES, COMPILES, GAP
+from lrbackends.benchmarking.crossover import Crossing, Payback, crossings, paybacks, totals
 from lrbackends.benchmarking.rows import Measured
 from lrbackends.benchmarking.statistics import MARGIN, Estimate
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lrbackends.benchmarking.comparison import Comparison
 
 _MB = 1e6
+_LARGE = 20 * _MB  # below this a process's own buffers and code hide what a fit copies
 _NEAR_FINAL = 1.01  # of the objective: when training is as good as done
 
 
@@ -131,7 +132,8 @@ def _crossovers(comparison: Comparison) -> _Found:
         found = crossings(rows, epochs, cold=cold)
         data["cold" if cold else "warm"] = [asdict(c) for c in found]
         parts.append(f"{what}: {_crossing_words(found, rows, epochs, cold)}.")
-    between = f"Measured from {sizes[0]:,} to {sizes[-1]:,} rows, for {epochs:,} epochs."
+    what = f"{epochs:,} epochs" if comparison.settings.first_order else "whole fits"
+    between = f"Measured from {sizes[0]:,} to {sizes[-1]:,} rows, for {what}."
     return f"{' '.join(parts)} {between}", data
 
 
@@ -139,8 +141,6 @@ def _crossing_words(
     found: Sequence[Crossing], rows: Sequence[Measured], epochs: int, cold: bool
 ) -> str:
     if not found:
-        from lrbackends.benchmarking.crossover import totals
-
         smallest = min(row.cell.n_samples for row in rows)
         here = [row for row in rows if row.cell.n_samples == smallest]
         best = min(here, key=lambda row: float(sorted(totals(row, epochs, cold))[0]))
@@ -181,22 +181,26 @@ _PARTS = (
 
 
 def _paybacks(comparison: Comparison) -> _Found:
-    rows = [row for row in candidates(comparison)[0] if row.cell.settings.first_order]
-    found = paybacks(rows)
+    found = paybacks(candidates(comparison)[0])
     if not found:
-        return "Nothing to pay back: it takes two backends and an update rule.", {}
+        return "It takes two backends to tell.", {}
     text = "; ".join(_payback_words(p) for p in found)
     return f"{text}.", {p.dear: asdict(p) for p in found}
 
 
-def _payback_words(p: Any) -> str:
+def _payback_words(p: Payback) -> str:
+    if p.extra <= 0:
+        return f"{p.dear} costs no more to start than {p.cheap}"
+    if not p.first_order:
+        then = "never pays back"
+        if math.isfinite(p.fits):
+            then = f"pays back after {count(p.fits)} fits like this one"
+        return f"{p.dear} costs {seconds(p.extra)} more to start than {p.cheap}: {then}"
     if not math.isfinite(p.epochs):
         return (
             f"{p.dear} costs {seconds(p.extra)} more to start than {p.cheap} and saves nothing per "
             "epoch: never"
         )
-    if p.epochs == 0:
-        return f"{p.dear} costs no more to start than {p.cheap}"
     return (
         f"{p.dear} costs {seconds(p.extra)} more to start than {p.cheap}: pays back after about "
         f"{count(p.epochs)} epochs ({count(p.epochs_low)}–{count(p.epochs_high)}) of one fit, or "
@@ -212,11 +216,8 @@ def _disk_cache(comparison: Comparison) -> _Found:
     }
     cached = list(dict.fromkeys(name for name, cache in rows if cache != "usual"))
     if not cached:
-        return (
-            ("No backend compiles here.", {})
-            if len(comparison.rows) > len(comparison.base)
-            else _not_measured("cache")
-        )
+        compiling = [row for row in comparison.measured if row.compile_time.median > COMPILES]
+        return _not_measured("cache") if compiling else ("No backend compiles here.", {})
     cheap = [row for (name, cache), row in rows.items() if cache == "usual" and name not in cached]
     data: dict[str, Any] = {}
     parts = []
@@ -264,7 +265,7 @@ def _new_shape(comparison: Comparison) -> _Found:
             extra > MARGIN * row.warm_fit.median
         )
         parts.append(f"{row.backend} {seconds(extra) if costs else 'nothing'}")
-    return f"One row less, in a process that has trained: {', '.join(parts)} more.", data
+    return f"One row less, in a process that has trained, costs more by: {', '.join(parts)}.", data
 
 
 # -- 7 to 9: threads, memory, types
@@ -333,7 +334,8 @@ def _memory(comparison: Comparison) -> _Found:
     largest = max(of_sizes(comparison), key=lambda row: row.cell.n_samples)
     tail = ""
     if largest.cell.n_samples > comparison.n_samples:
-        tail, data["largest"] = _copies(comparison, largest.cell.n_samples)
+        tail, found = _copies(comparison, largest.cell.n_samples)
+        data |= {"largest": found} if found else {}
     return f"{'; '.join(parts)} (X has {size / _MB:.3g} MB).{tail}", data
 
 
@@ -341,6 +343,8 @@ def _copies(comparison: Comparison, n: int) -> tuple[str, dict[str, Any]]:
     """Return how much a fit takes on top of X where X is largest: code no longer hides copies."""
     width = 4 if comparison.settings.dtype == "float32" else 8
     size = comparison.entries / comparison.n_samples * n * width
+    if size < _LARGE:
+        return "", {}
     rows = [row for row in of_sizes(comparison) if row.cell.n_samples == n]
     times = {row.backend: (row.fit_memory or 0) / size for row in rows}
     shown = ", ".join(f"{name} {value:.2g}" for name, value in times.items())
@@ -399,9 +403,16 @@ def _apart(comparison: Comparison) -> _Found:
         ],
         "unsteady": unsteady(comparison),
     }
+    if not any(a.between() for a in comparison.agreements):
+        return "There is nothing to compare.", data
     pairs = [(d, a) for a in comparison.agreements if a.settings.first_order for d in a.between()]
     if not pairs:
-        return "There is nothing to compare.", data
+        spread = max(d.relative for a in comparison.agreements for d in a.between())
+        return (
+            f"Parameters by at most {spread:.1g} (relative norm): solvers that seek the optimum "
+            "stop at different points near it, and are judged by the objective.",
+            data,
+        )
     worst, task = max(pairs, key=lambda pair: pair[0].max_ulp)
     if worst.max_ulp == 0:
         return "Not at all: every parameter has the same bits on all backends.", data
@@ -422,6 +433,8 @@ def _apart(comparison: Comparison) -> _Found:
 
 def _reached(comparison: Comparison) -> _Found:
     rows = comparison.trained
+    if not rows:
+        return "No backend trained to the end.", {}
     losers = worse(rows)
     spread = allowance(comparison.settings)
     data: dict[str, Any] = {

@@ -11,11 +11,12 @@ from rich.text import Text
 from lrbackends._units import seconds
 from lrbackends.benchmarking.advice import ranked
 from lrbackends.benchmarking.agreement import worse
-from lrbackends.benchmarking.cells import GAP, Cell
+from lrbackends.benchmarking.cells import GAP
 from lrbackends.benchmarking.comparison import Comparison
 from lrbackends.benchmarking.distance import Distance
 from lrbackends.benchmarking.questions import optimal
 from lrbackends.benchmarking.rows import Measured, Times
+from lrbackends.report.figure_data import label
 from lrbackends.report.tables import WIDTH, table, to_text
 
 _MB = 1e6
@@ -121,10 +122,11 @@ def varied(comparison: Comparison) -> Grid | None:
     if len(groups) < 2:
         return None
     lines = [
-        (_varied_label(comparison, of[0].cell), *(_entries(of).get(name, "–") for name in names))
+        (label(comparison, of[0].cell), *(_entries(of).get(name, "–") for name in names))
         for of in groups.values()
     ]
-    return Grid("Varied: time per epoch", ("", *names), tuple(lines), _VARIED_NOTE)
+    what = "time per epoch" if comparison.settings.first_order else "whole warm fit"
+    return Grid(f"Varied: {what}", ("", *names), tuple(lines), _VARIED_NOTE)
 
 
 def optimum(comparison: Comparison) -> Grid | None:
@@ -146,24 +148,6 @@ def optimum(comparison: Comparison) -> Grid | None:
     ]
     columns = ("", "cold", "warm", "±", "× fastest", "verdict")
     return Grid("To the optimum", columns, tuple(lines), _OPTIMUM_NOTE)
-
-
-def _varied_label(comparison: Comparison, cell: Cell) -> str:
-    base, settings = comparison.varied, cell.settings
-    parts = []
-    if cell.n_samples != comparison.n_samples:
-        parts.append(f"{cell.n_samples:,} rows")
-    for name in ("solver", "arithmetic", "dtype"):
-        if getattr(settings, name) != getattr(base, name):
-            value = getattr(settings, name)
-            parts.append(value)
-    if settings.epochs != base.epochs and settings.first_order:
-        parts.append(f"{settings.epochs:,} epochs")
-    if cell.threads is not None:
-        parts.append(f"{cell.threads} thread{'s' * (cell.threads != 1)}")
-    if cell.cache != "usual":
-        parts.append(f"{cell.cache} cache")
-    return ", ".join(parts) or f"as asked, {cell.n_samples:,} rows"
 
 
 def _entries(rows: list[Measured]) -> dict[str, str]:
