@@ -16,6 +16,7 @@ class Labels(click.ParamType[Any]):
     name = "A,B"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Any, ...]:
+        """Return the labels."""
         labels = value if isinstance(value, tuple) else tuple(map(str.strip, value.split(",")))
         if len(labels) != 2 or "" in labels:
             self.fail(f"{value!r} is not two labels like 0,1", param, ctx)
@@ -43,10 +44,12 @@ class Percent(click.ParamType[Any]):
 
 
 def names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> list[str] | None:
+    """Return the names in "A,B,…"."""
     return None if value is None else [name.strip() for name in value.split(",")]
 
 
 def shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    """Return the two numbers of "20000x50"."""
     if value is None:
         return None
     parts = value.lower().split("x")
@@ -56,6 +59,7 @@ def shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> An
 
 
 def counts(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    """Return the whole numbers in "1000,10000"."""
     if value is None:
         return None
     parts = [part.strip() for part in value.split(",")]
@@ -79,6 +83,7 @@ def _writable(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 
 
 def file(name: str, text: str) -> Callable[[Any], Any]:
+    """Return an option that names a file to write."""
     return click.option(name, metavar="FILE", callback=_writable, help=text)
 
 
