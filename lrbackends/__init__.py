@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lrbackends import testing as testing
     from lrbackends.backends.registry import available_backends as available_backends
     from lrbackends.backends.registry import get_backend as get_backend
     from lrbackends.benchmarking.compare import compare as compare
@@ -51,6 +52,7 @@ _EXPORTS = {
     "fit_many": "lrbackends.many",
     "get_backend": "lrbackends.backends.registry",
     "regularisation_path": "lrbackends.path",
+    "testing": "lrbackends.testing",
     "verify": "lrbackends.equivalence.verification",
 }
 
@@ -60,7 +62,8 @@ __all__ = [*sorted(_EXPORTS), "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    module = importlib.import_module(_EXPORTS[name])
+    value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -553,4 +553,4 @@ def backends() -> None:
         else:
             reasons.append(f"{name} is not available: {found.reason}")
     columns = ("backend", "engine", "from", "types", "threads", "more")
-    _print(table(columns, rows, left=columns, whole=columns[:-1]), *reasons)
+    _print(table(columns, rows, left=columns, whole=columns[:1]), *reasons)

@@ -12,6 +12,7 @@ from sklearn import datasets
 
 import lrbackends as lrb
 
+collect_ignore = ["plugin_package"]  # a project of its own; see test_plugin.py
 BACKENDS = ("numpy", "numba", "jax")
 
 settings.register_profile("local", deadline=None, max_examples=25)

@@ -33,7 +33,7 @@ class Capabilities:
     Attributes
     ----------
     dtypes : tuple of str
-        Types that it computes in.
+        Types that it computes in, float64 among them.
     reproducible, sparse, multinomial, l1 : bool
         Whether it offers the reproducible arithmetic, CSR data, more than two classes and the
         absolute penalty.

@@ -99,7 +99,14 @@ def _missing(package: str) -> str | None:
 
 
 @cache
-def _load(name: str, target: str) -> Backend:
+def load(name: str, target: str) -> Backend:
+    """Return the backend at ``target``, a "module:attribute"; it is made once.
+
+    Raises
+    ------
+    BackendUnavailableError
+        It fails to load, or is not a backend of this API version.
+    """
     module, _, attribute = target.partition(":")
     try:
         made: Any = importlib.import_module(module)
@@ -141,7 +148,7 @@ def available_backends() -> dict[str, Available | Unavailable]:
         else:
             reason, engine = None, entry.target
             try:
-                _load(name, entry.target)
+                load(name, entry.target)
             except BackendUnavailableError as error:
                 reason = str(error)
         answer[name] = (
@@ -176,4 +183,4 @@ def get_backend(backend: str | Backend) -> Backend:
     reason = _missing(entry.engine) if entry.engine is not None else None
     if reason is not None:
         raise BackendUnavailableError(f"backend {backend!r} is not available: {reason}")
-    return _load(backend, entry.target)
+    return load(backend, entry.target)

@@ -55,7 +55,7 @@ def register(monkeypatch, tmp_path):
 
     yield add
     sys.modules.pop("lr_plugin_for_tests", None)
-    registry._load.cache_clear()
+    registry.load.cache_clear()
 
 
 def test_built_in_backends_are_there(backend_names):

@@ -144,3 +144,7 @@ def test_wrong_options_are_refused(options, message):
 def test_something_that_is_no_backend_is_refused():
     with pytest.raises(TypeError, match="name or a Backend object"):
         verify([SimpleNamespace(name="numpy")])
+
+
+def test_the_reproducible_arithmetic_is_exact_where_its_specification_is():
+    assert verify("numpy", arithmetic="reproducible", checks=["elementary"]).passed
