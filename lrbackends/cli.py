@@ -121,7 +121,7 @@ def main(ctx: click.Context) -> None:
 @main.command(
     epilog="\b\nExamples:"
     "\n  lrbackends compare"
-    "\n  lrbackends compare data.csv --target label --html page.html --json numbers.json"
+    "\n  lrbackends compare data.csv --target label --html page.html"
     "\n  lrbackends compare --shape 20000x50 --vary size,threads --journal run.jsonl"
 )
 @opt.data
@@ -147,7 +147,7 @@ def main(ctx: click.Context) -> None:
     help="What to vary besides: size, arithmetic, dtype, threads, cache, optimum; or none.",
 )
 @click.option("--sizes", metavar="N,N,…", callback=opt.counts, help="Rows of the variation size.")
-@click.option("--rounds", type=int, default=5, help="Fresh processes per backend.")
+@click.option("--rounds", type=int, default=8, help="Fresh processes per backend.")
 @click.option("--seed", "random_state", type=int, default=0)
 @opt.file(
     "--journal", "Keep each measurement there; with the file of a stopped run, go on from it."
@@ -174,6 +174,8 @@ def compare(
     from lrbackends.report import comparison as report
 
     data = _taken(options, opt.DATA)
+    if shape is not None and data["data"] != "digits01":
+        raise click.UsageError("give DATA or --shape, not both")
     if shape is None:
         dataset, _ = _dataset(**data)
         options |= {"X": dataset.X_train, "y": dataset.y_train, "name": dataset.name}
@@ -197,7 +199,8 @@ def compare(
     if picture is not None:
         comparison.plot("cost").savefig(picture)
     broken = any(row.status in ("failed", "diverged") for row in comparison.rows)
-    return int(broken or not comparison.trained or bool(comparison.disagreements()))
+    differ = comparison.disagreements() or comparison.outdone()
+    return int(broken or not comparison.trained or bool(differ))
 
 
 @main.command()

@@ -138,7 +138,7 @@ def test_train_says_what_it_did():
         r"test accuracy +0\.5000 +1\.0000\n",
         r"completed after 20 epochs: all 20 epochs done",
         r"gd on numpy, full batch, learning rate 0\.\d+, 21 passes, float64, seed 0",
-        r"time: data .*import .*compile .*run .* in all",
+        r"(?s)time: data .*import .*transfer .*compile .*run .* in all",
     ):
         assert re.search(pattern, result.stdout), pattern
 
@@ -274,8 +274,8 @@ def test_labels_that_the_model_does_not_know_are_told(tmp_path):
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory) -> tuple[Result, Path]:
     path = tmp_path_factory.mktemp("compare") / "c.json"
-    options = ["--backends", "numpy,jax", "--epochs", "20", "--rounds", "1", "--json", str(path)]
-    return run("compare", *options), path
+    options = ["--backends", "numpy,jax", "--epochs", "20", "--rounds", "1", "--vary", "none"]
+    return run("compare", *options, "--json", path), path
 
 
 def test_compare_reports_and_agrees(comparison):
@@ -287,17 +287,19 @@ def test_compare_reports_and_agrees(comparison):
     assert found.name == "digits01"
     assert found.settings.epochs == 20
     assert found.settings.l2 == 1e-3
-    assert found.verdict().split()[0] in result.stdout
+    assert words(found.verdict()) in words(result.stdout)
+    assert "1. Which backend is fastest for this work?" in result.stdout
+    assert "vary='cache' measures it" in words(result.stdout)
 
 
 @pytest.mark.parametrize("fault", ["apart", "label", "failed", "none"])
 def test_compare_fails_where_backends_disagree_or_fail(comparison, monkeypatch, fault):
     found = Comparison.from_json(comparison[1].read_text())
-    if fault == "apart":
-        worse = replace(found.distances[0], relative=1e-9)
-        found = replace(found, distances=(worse, *found.distances[1:]))
-    elif fault == "label":
-        found = replace(found, distances=(replace(found.distances[0], labels=1),))
+    beyond = {"apart": {"relative": 1e-9}, "label": {"labels": 1}}.get(fault)
+    if beyond is not None:
+        distances = replace(found.distances[0], **beyond), *found.distances[1:]
+        base = replace(found.agreements[0], distances=distances)
+        found = replace(found, agreements=(base, *found.agreements[1:]))
     elif fault == "failed":
         found = replace(found, rows=(found.rows[0], replace(found.rows[1], status="failed")))
     monkeypatch.setattr(compare_module, "compare", lambda *_, **__: found)
@@ -307,13 +309,16 @@ def test_compare_fails_where_backends_disagree_or_fail(comparison, monkeypatch, 
 def test_compare_sends_the_options_on(monkeypatch, table):
     seen = {}
 
-    def note(X, y, **options):
-        seen.update(options, X=X)
+    def note(**options):
+        seen.clear()
+        seen.update(options)
         raise ValueError("seen")
 
     monkeypatch.setattr(compare_module, "compare", note)
     run("compare")
     assert seen.pop("X").shape == (270, 64)
+    assert len(seen.pop("y")) == 270
+    assert callable(seen.pop("first"))
     assert len(seen.pop("X_test")) == len(seen.pop("y_test")) == 90
     assert seen == {
         "backends": None,
@@ -323,7 +328,12 @@ def test_compare_sends_the_options_on(monkeypatch, table):
         "learning_rate": None,
         "batch_size": None,
         "dtype": None,
-        "rounds": 3,
+        "arithmetic": "fast",
+        "shape": None,
+        "vary": None,
+        "sizes": None,
+        "journal": None,
+        "rounds": 8,
         "random_state": 0,
         "progress": None,
         "name": "digits01",
@@ -340,8 +350,46 @@ def test_compare_sends_the_options_on(monkeypatch, table):
         "--standardise",
     )
     assert seen["backends"] == ["jax", "numpy"]
-    assert seen["X_test"] is seen["y_test"] is None
+    assert not {"X_test", "y_test"} & set(seen)
     np.testing.assert_allclose(seen["X"].std(axis=0), 1)
+    run("compare", "--shape", "200x5", "--vary", "size, threads", "--sizes", "10,1000")
+    assert (seen["shape"], seen["vary"], seen["sizes"]) == (
+        (200, 5),
+        ["size", "threads"],
+        (10, 1000),
+    )
+    assert "X" not in seen
+    run("compare", "--vary", "none", "--journal", table.parent / "j.jsonl")
+    assert not seen["vary"]
+    assert Path(seen["journal"]) == table.parent / "j.jsonl"
+
+
+def test_compare_shows_the_base_task_first_and_then_the_rest(comparison, monkeypatch):
+    found = Comparison.from_json(comparison[1].read_text())
+    seen = []
+
+    def made(first, **_):
+        first(found)
+        seen.append(True)
+        return found
+
+    monkeypatch.setattr(compare_module, "compare", made)
+    result = run("compare")
+    assert seen
+    assert result.stdout == comparison[0].stdout
+    base, rest = (result.stdout.index(part) for part in ("What it costs", " 1. Which backend"))
+    assert base < rest
+
+
+def test_compare_writes_what_it_is_asked_for(comparison, monkeypatch, tmp_path):
+    found = Comparison.from_json(comparison[1].read_text())
+    monkeypatch.setattr(compare_module, "compare", lambda **_: found)
+    result = run(
+        *("compare", "--json", tmp_path / "c.json", "--markdown", tmp_path / "c.md"),
+    )
+    assert result.exit_code == 0
+    assert Comparison.from_json((tmp_path / "c.json").read_text()) == found
+    assert found.recommend() in (tmp_path / "c.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -372,7 +420,7 @@ def test_backends_shows_what_is_here_and_what_is_not(monkeypatch):
     )
     result = run("backends")
     assert result.exit_code == 0
-    assert re.search(r"numpy +numpy \S+ +built in +float64, float32 +yes", result.stdout)
+    assert re.search(r"numpy +numpy \S+ +built in +float64, +yes", result.stdout)
     assert "jax is not available: no wheels" in result.stdout
 
 
@@ -406,6 +454,10 @@ def test_backends_shows_what_is_here_and_what_is_not(monkeypatch):
         ("predict m.json", "Missing argument 'DATA'"),
         ("compare --backends numpy,cupy", "backend 'cupy' is unknown"),
         ("compare --solver sgd", "solver='sgd' is unknown"),
+        ("compare --vary speed", "vary='speed' is unknown; choose from size, arithmetic"),
+        ("compare --shape 200", "Invalid value for '--shape'"),
+        ("compare --sizes 100,many", "Invalid value for '--sizes'"),
+        ("compare --sizes 3", "sizes must be a finite number >= 10, got 3"),
         ("compare --json missing/c.json", "'--json': there is no directory 'missing'"),
         ("verify --backends cupy", "backend 'cupy' is unknown"),
         ("verify --checks luck", "checks='luck' is unknown"),

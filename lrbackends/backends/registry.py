@@ -129,6 +129,12 @@ def load(name: str, target: str) -> Backend:
     return backend
 
 
+def module_of(backend: str) -> str | None:
+    """Return the name of the module that a registered backend is loaded from, None if unknown."""
+    entry = _registrations().get(backend)
+    return None if entry is None else entry.target.partition(":")[0]
+
+
 def available_backends() -> dict[str, Available | Unavailable]:
     """Return every registered backend with whether, and if not why not, it can be used here.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lrbackends._units import seconds
 from lrbackends.benchmarking.agreement import Agreement, worse
-from lrbackends.benchmarking.crossover import paybacks
+from lrbackends.benchmarking.crossover import payback
 from lrbackends.benchmarking.distance import limits
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _of_others(comparison: Comparison) -> str:
     if not rest:
         return ""
     exact = any(a.settings.arithmetic == "reproducible" for a in rest)
-    also = f" So do they in all {len(rest)} variations"
+    also = f" So do they in {f'all {len(rest)} variations' if len(rest) > 1 else 'the variation'}"
     return also + ("; reproducible, bit for bit." if exact else ".")
 
 
@@ -177,13 +177,14 @@ def recommend(comparison: Comparison) -> str:
     if both and len(rows) > 1:
         text += f" So {both[0]} suits both."
     elif not both:
-        soonest = min(for_many, key=lambda row: row.cold_fit.median)
+        quicker = [r for r in for_many if r.warm_fit.median < for_one[0].warm_fit.median]
+        soonest = min(quicker, key=lambda row: row.cold_fit.median)
         text += _payback_line(soonest, for_one[0])
     return text + tail
 
 
 def _payback_line(warm: Measured, cold: Measured) -> str:
-    (paid,) = paybacks([warm, cold])
+    paid = payback(warm, cold)
     text = (
         f" Importing and compiling {warm.backend} instead pays back after {count(paid.fits)} such "
         "fits"

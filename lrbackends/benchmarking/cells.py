@@ -109,6 +109,7 @@ class Shape:
     n_samples: int
     n_outputs: int
     entries: int
+    n_classes: int = 2
 
     def reduced(self, settings: Settings, n_samples: int) -> Settings:
         """Return the settings with as many epochs as a variation of that many rows may have."""
@@ -126,6 +127,7 @@ class Shape:
             for n in _SIZES
             if not self.n_samples / _NEAR < n < self.n_samples * _NEAR
             and n * per_row <= _MOST_ENTRIES
+            and n >= self.n_classes  # each keeps a row
         )
 
 

@@ -72,7 +72,7 @@ def compare(
     arithmetic: str = "fast",
     vary: Sequence[str] | None = None,
     sizes: Sequence[int] | None = None,
-    rounds: int = 5,
+    rounds: int = 8,
     random_state: int = 0,
     timeout: float = 600.0,
     journal: str | Path | None = None,
@@ -116,7 +116,7 @@ def compare(
     sizes : sequence of int, optional
         Numbers of rows of "size"; default: powers of ten from 100 to 100,000. Rows are drawn from
         the data, repeatedly where there are fewer.
-    rounds : int, default 5
+    rounds : int, default 8
         Processes per cell of the base task; of variations at most three.
     timeout : float, default 600
         Seconds that one process may take.
@@ -149,7 +149,8 @@ def compare(
     """
     check_number("rounds", rounds, low=1, integer=True)
     check_number("timeout", timeout, open_low=True)
-    for what in VARIATIONS if vary is None else vary:
+    vary = VARIATIONS if vary is None else (vary,) if isinstance(vary, str) else tuple(vary)
+    for what in vary:
         check_choice("vary", what, VARIATIONS)
     X, y, X_test, y_test, name = _data(X, y, shape, X_test, y_test, name, random_state)
     given = _Backends(backends)
@@ -183,7 +184,7 @@ def compare(
         run.measure_base()
         if first is not None:
             first(run.comparison())
-        run.measure_variations(VARIATIONS if vary is None else tuple(vary), sizes)
+        run.measure_variations(vary, sizes)
         return run.comparison()
 
 
@@ -204,6 +205,8 @@ def _data(
 
         found = load_dataset("digits01")
         return found.X_train, found.y_train, found.X_test, found.y_test, name or found.name
+    if not isinstance(shape, Sequence) or len(shape) != 2:
+        raise ValueError(f"shape must be (rows, features), got {shape!r}")
     n, p = shape
     check_number("shape[0]", n, low=2, integer=True)
     check_number("shape[1]", p, low=1, integer=True)
@@ -216,6 +219,8 @@ def _data(
 
 
 def _check_sizes(sizes: Sequence[int] | None, n_classes: int) -> None:
+    if sizes is not None and not isinstance(sizes, Sequence):
+        raise TypeError(f"sizes must be a sequence of numbers of rows, got {sizes!r}")
     for n in sizes or ():
         check_number("sizes", n, low=max(10, n_classes), integer=True)
 
@@ -255,6 +260,8 @@ class _Backends:
             return one, one
         backend = get_backend(one)
         try:
+            if type(backend).__module__ == "__main__":  # that of the child is another one
+                raise TypeError("its class is of the script or session that runs")
             text = pickle.dumps(backend)
         except Exception as error:
             raise TypeError(
@@ -306,12 +313,12 @@ class _Run:
         self.tolerances: dict[tuple[str, int], dict[str, Any]] = {}
         self.lines = given.lines()
         self._agreements: dict[tuple[int, Settings], tuple[int, Agreement]] = {}
-        parts = [problem.X] if isinstance(problem.X, np.ndarray) else _csr_parts(problem.X)
         self.journal = Journal(
             journal_path,
             {
-                "data": fingerprint(*parts, problem.y),
-                "machine": fingerprint(asdict(self.machine)),
+                "data": fingerprint(*_parts(problem.X), problem.y),
+                # Which BLAS this process has loaded depends on what else it has imported.
+                "machine": fingerprint({**asdict(self.machine), "blas": ()}),
                 "versions": dict(self.machine.versions),
             },
         )
@@ -320,7 +327,10 @@ class _Run:
 
     @property
     def shape(self) -> Shape:
-        return Shape(self.problem.n_samples, self.problem.n_outputs, _entries(self.problem.X))
+        n_classes = len(self.problem.classes)
+        return Shape(
+            self.problem.n_samples, self.problem.n_outputs, _entries(self.problem.X), n_classes
+        )
 
     def measure_base(self) -> None:
         """Measure the task that was asked for."""
@@ -350,6 +360,7 @@ class _Run:
             )
             filled = [cell for cell in cells if cell.cache == "filled"]
             rounds = min(self.rounds, VARIATION_ROUNDS)
+            filled = [cell for cell in filled if self._missing(cell, rounds)]
             self.total += rounds * len(cells) + len(filled)
             for cell in filled:
                 self._report(cell, "filling the cache, ")
@@ -375,11 +386,18 @@ class _Run:
         self.done += 1
 
     def _kept(self, cell: Cell) -> Answer:
-        answer = self.journal.answer(cell, self.round)
+        source = self.given.sources.get(cell.backend, "")
+        answer = self.journal.answer(cell, self.round, source)
         if answer is None:
             answer = self._measure(cell)
-            self.journal.add(cell, self.round, answer)
+            self.journal.add(cell, self.round, answer, source)
         return answer
+
+    def _missing(self, cell: Cell, rounds: int) -> bool:
+        """Whether any of the next rounds has yet to be measured."""
+        source = self.given.sources.get(cell.backend, "")
+        coming = range(self.round, self.round + rounds)
+        return any(self.journal.answer(cell, k, source) is None for k in coming)
 
     def _measure(self, cell: Cell) -> dict[str, Any]:
         peer = cell.backend.startswith(PEER)
@@ -483,6 +501,7 @@ class _Run:
             n_classes=len(self.problem.classes),
             n_test=0 if self.test is None else self.test.n_samples,
             entries=_entries(self.problem.X),
+            data_bytes=sum(part.nbytes for part in _parts(self.problem.X)),
             settings=self.base,
             rounds=self.rounds,
             rows=tuple(rows),
@@ -497,5 +516,5 @@ def _entries(X: Any) -> int:
     return int(X.size if isinstance(X, np.ndarray) else X.nnz)
 
 
-def _csr_parts(X: Any) -> list[NDArray[Any]]:
-    return [X.data, X.indices, X.indptr]
+def _parts(X: Any) -> list[NDArray[Any]]:
+    return [X] if isinstance(X, np.ndarray) else [X.data, X.indices, X.indptr]

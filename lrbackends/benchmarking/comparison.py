@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrbackends.benchmarking.agreement import Agreement
+from lrbackends.benchmarking.agreement import Agreement, worse
 from lrbackends.benchmarking.cells import Cell, Settings
 from lrbackends.benchmarking.distance import MEASURES, REFERENCE, Distance
 from lrbackends.benchmarking.machine import Machine
@@ -35,8 +35,9 @@ class Comparison:
         What the data are called.
     n_samples, n_features, n_classes, n_test : int
         Training rows, features, classes, rows set aside.
-    entries : int
-        Entries of X that are stored: fewer than rows x features where it is sparse.
+    entries, data_bytes : int
+        Entries of X that are stored, fewer than rows x features where it is sparse, and bytes that
+        they take, indices included.
     settings : Settings
         The base task.
     rounds : int
@@ -59,6 +60,7 @@ class Comparison:
     n_classes: int
     n_test: int
     entries: int
+    data_bytes: int
     settings: Settings
     rounds: int
     rows: tuple[Row, ...]
@@ -161,11 +163,19 @@ class Comparison:
 
     @property
     def agree(self) -> bool:
-        """Whether in all tasks all are within the contract; see `Agreement.disagreements`.
+        """Whether all tasks came out the same: no `disagreements` and nobody `outdone`.
 
         False if there was nothing to compare.
         """
-        return bool(self.distances) and not self.disagreements()
+        return bool(self.distances) and not self.disagreements() and not self.outdone()
+
+    def outdone(self) -> tuple[Measured, ...]:
+        """Return the backends' rows whose objective is worse than another's of the same task."""
+        tasks: dict[object, list[Measured]] = {}
+        for row in self.rows:
+            if isinstance(row, Measured) and row.status != "diverged":
+                tasks.setdefault(row.cell.task, []).append(row)
+        return tuple(row for rows in tasks.values() for row in worse(rows) if not row.peer)
 
     def disagreements(self) -> tuple[Distance, ...]:
         """Return the distances that exceed the contract, of all tasks."""
@@ -335,6 +345,10 @@ def _distance(plain: Mapping[str, Any]) -> Distance:
     return Distance(**values)
 
 
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
 def _taken(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: record[name] for name in names}
 
@@ -350,5 +364,6 @@ def _row(record: Mapping[str, Any]) -> Row:
         if record[name] is not None:
             values[name] = Times(_tuples(record[name]["samples"]))
     for name in ("loss", "gradient_norm", "step_size", "n_passes"):
-        values[name] = math.nan if values[name] is None else values[name]
+        values[name] = _number(values[name])
+    values["curve"] = tuple((k, _number(loss)) for k, loss in values["curve"])
     return Measured(cell=cell, **values)

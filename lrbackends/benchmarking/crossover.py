@@ -130,7 +130,8 @@ def crossings(rows: Sequence[Measured], epochs: int, *, cold: bool) -> tuple[Cro
     curves = np.log(np.median(times[:, :, draws], axis=-1))  # backend, size, draw
     centre = np.log(np.median(times, axis=-1))
     crossed = []
-    for below, above, at in _changes(centre, log_sizes):
+    for below, above, near in _changes(centre, log_sizes):
+        at = _nearest(centre[below] - centre[above], log_sizes, near)
         drawn = [
             _nearest(curves[below, :, d] - curves[above, :, d], log_sizes, at)
             for d in range(_RESAMPLES)
@@ -179,10 +180,11 @@ def paybacks(rows: Sequence[Measured]) -> tuple[Payback, ...]:
     if len(rows) < 2:
         return ()
     cheap = min(rows, key=lambda row: float(np.median(starts(row, cold=True))))
-    return tuple(_payback(row, cheap) for row in rows if row is not cheap)
+    return tuple(payback(row, cheap) for row in rows if row is not cheap)
 
 
-def _payback(dear: Measured, cheap: Measured) -> Payback:
+def payback(dear: Measured, cheap: Measured) -> Payback:
+    """Return when the start of one backend has paid back against that of another."""
     draws = [_paid(dear, cheap, pick) for pick in _draws(len(dear.rounds), len(cheap.rounds))]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail], method="nearest")

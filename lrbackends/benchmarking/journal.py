@@ -60,9 +60,14 @@ class Journal:
             self._path.write_text(json.dumps(head) + "\n", encoding="utf-8")
             return
         self._check(lines[0], head)
-        for line in lines[1:]:
-            entry = json.loads(line)
-            self._found[entry["key"]] = entry["answer"]
+        for number, line in enumerate(lines[1:], 2):
+            try:
+                entry = json.loads(line)
+                self._found[entry["key"]] = entry["answer"]
+            except (ValueError, KeyError, TypeError):
+                raise ValueError(
+                    f"{self._path}, line {number}, is not a measurement; remove that line"
+                ) from None
         if len(whole) + 1 != len(text):
             self._path.write_text(whole + "\n", encoding="utf-8")
 
@@ -80,13 +85,16 @@ class Journal:
                 f"differ{'s' * (len(differing) == 1)}; give another file or delete this one"
             )
 
-    def answer(self, cell: Cell, round_: int) -> dict[str, Any] | None:
-        """Return the measurement of a cell in a round, None if it has not been made."""
-        return self._found.get(_key(cell, round_))
+    def answer(self, cell: Cell, round_: int, source: str = "") -> dict[str, Any] | None:
+        """Return the measurement of a cell in a round, None if it has not been made.
 
-    def add(self, cell: Cell, round_: int, answer: dict[str, Any]) -> None:
+        ``source`` tells backend objects of the same name apart.
+        """
+        return self._found.get(_key(cell, round_, source))
+
+    def add(self, cell: Cell, round_: int, answer: dict[str, Any], source: str = "") -> None:
         """Keep a measurement; in the file before this returns."""
-        key = _key(cell, round_)
+        key = _key(cell, round_, source)
         self._found[key] = answer
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
@@ -95,5 +103,5 @@ class Journal:
                 os.fsync(file.fileno())
 
 
-def _key(cell: Cell, round_: int) -> str:
-    return fingerprint(asdict(cell), round_)
+def _key(cell: Cell, round_: int, source: str) -> str:
+    return fingerprint(asdict(cell), round_, source)

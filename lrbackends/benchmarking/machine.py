@@ -12,7 +12,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
-PACKAGES = ("lrbackends", "numpy", "scipy", "numba", "llvmlite", "jax", "jaxlib")
+PACKAGES = ("lrbackends", "numpy", "scipy", "scikit-learn", "numba", "llvmlite", "jax", "jaxlib")
 _SHOWN = ("lrbackends", "numpy", "numba", "jax")
 # Variables that change how fast an engine is, or which one runs.
 VARIABLES = (

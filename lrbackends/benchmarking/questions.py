@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -121,7 +122,7 @@ def of_sizes(comparison: Comparison) -> list[Measured]:
 
 
 def _crossovers(comparison: Comparison) -> _Found:
-    rows = of_sizes(comparison)
+    rows, left_out = _of_all_sizes(of_sizes(comparison))
     sizes = sorted({row.cell.n_samples for row in rows})
     if len(sizes) < 2:
         return _not_measured("size")
@@ -134,7 +135,21 @@ def _crossovers(comparison: Comparison) -> _Found:
         parts.append(f"{what}: {_crossing_words(found, rows, epochs, cold)}.")
     what = f"{epochs:,} epochs" if comparison.settings.first_order else "whole fits"
     between = f"Measured from {sizes[0]:,} to {sizes[-1]:,} rows, for {what}."
-    return f"{' '.join(parts)} {between}", data
+    tail = f" Left out, not trained as well at every size: {words(left_out)}." if left_out else ""
+    return f"{' '.join(parts)} {between}{tail}", data
+
+
+def _of_all_sizes(rows: Sequence[Measured]) -> tuple[list[Measured], list[str]]:
+    """Return the rows of the backends that are right at every size, and the others' names."""
+    groups: dict[int, list[Measured]] = {}
+    for row in rows:
+        if row.status != "diverged":
+            groups.setdefault(row.cell.n_samples, []).append(row)
+    names = {row.backend for row in rows}
+    right = {n: [row for row in of if row not in worse(of)] for n, of in groups.items()}
+    everywhere = names.intersection(*({row.backend for row in of} for of in right.values()))
+    kept = [row for of in right.values() for row in of if row.backend in everywhere]
+    return kept, sorted(names - everywhere)
 
 
 def _crossing_words(
@@ -143,7 +158,7 @@ def _crossing_words(
     if not found:
         smallest = min(row.cell.n_samples for row in rows)
         here = [row for row in rows if row.cell.n_samples == smallest]
-        best = min(here, key=lambda row: float(sorted(totals(row, epochs, cold))[0]))
+        best = min(here, key=lambda row: statistics.median(totals(row, epochs, cold)))
         return f"{best.backend} at every size" if len(here) > 1 else f"only {best.backend} trained"
     text = found[0].below
     for c in found:
@@ -196,16 +211,16 @@ def _payback_words(p: Payback) -> str:
         if math.isfinite(p.fits):
             then = f"pays back after {count(p.fits)} fits like this one"
         return f"{p.dear} costs {seconds(p.extra)} more to start than {p.cheap}: {then}"
-    if not math.isfinite(p.epochs):
-        return (
-            f"{p.dear} costs {seconds(p.extra)} more to start than {p.cheap} and saves nothing per "
-            "epoch: never"
-        )
-    return (
-        f"{p.dear} costs {seconds(p.extra)} more to start than {p.cheap}: pays back after about "
-        f"{count(p.epochs)} epochs ({count(p.epochs_low)}–{count(p.epochs_high)}) of one fit, or "
-        f"{count(p.fits)} fits like this one"
-    )
+    costs = f"{p.dear} costs {seconds(p.extra)} more to start than {p.cheap}"
+    after = []
+    if math.isfinite(p.epochs):
+        interval = f"({count(p.epochs_low)}–{count(p.epochs_high)})"
+        after.append(f"{count(p.epochs)} epochs {interval} of one fit")
+    if math.isfinite(p.fits):
+        after.append(f"{count(p.fits)} fits like this one")
+    if not after:
+        return f"{costs} and saves nothing per epoch: never"
+    return f"{costs}: pays back after about {', or '.join(after)}"
 
 
 def _disk_cache(comparison: Comparison) -> _Found:
@@ -272,9 +287,10 @@ def _new_shape(comparison: Comparison) -> _Found:
 
 
 def _changed(
-    comparison: Comparison, rows: Sequence[Measured], times: str = "epoch_time"
+    comparison: Comparison, rows: Sequence[Measured]
 ) -> list[tuple[Measured, Measured, Estimate]]:
     """Return (row, its base, ratio of times) for rows that vary the base."""
+    times = "epoch_time" if comparison.settings.first_order else "warm_fit"
     base = {row.backend: row for row in comparison.select(settings=comparison.varied)}
     found = []
     for row in rows:
@@ -282,6 +298,10 @@ def _changed(
         if over is not None:
             found.append((row, base[row.backend], over))
     return found
+
+
+def _what(comparison: Comparison) -> str:
+    return "An epoch" if comparison.settings.first_order else "A warm fit"
 
 
 def _threads(comparison: Comparison) -> _Found:
@@ -304,16 +324,19 @@ def _threads(comparison: Comparison) -> _Found:
         parts.append(
             f"{row.backend} {what}" + ("" if what == "no difference" else f", {_ratio(over)} times")
         )
+    if not data:
+        return "One core was not measured beside all of them.", {}
     bits = all(d["same_bits"] for d in data.values())
     return (
-        f"An epoch on one core against all {comparison.machine.cores}: {'; '.join(parts)}. "
+        f"{_what(comparison)} on one core against all {comparison.machine.cores}: "
+        f"{'; '.join(parts)}. "
         f"{'The same bits' if bits else 'NOT the same bits'} on one core and on all.",
         data,
     )
 
 
 def _memory(comparison: Comparison) -> _Found:
-    size = comparison.entries * (4 if comparison.settings.dtype == "float32" else 8)
+    size = comparison.data_bytes
     data: dict[str, Any] = {}
     parts = []
     for row in comparison.measured:
@@ -331,18 +354,17 @@ def _memory(comparison: Comparison) -> _Found:
         )
     if not data:
         return "This system does not tell.", {}
-    largest = max(of_sizes(comparison), key=lambda row: row.cell.n_samples)
+    largest = max((row.cell.n_samples for row in of_sizes(comparison)), default=0)
     tail = ""
-    if largest.cell.n_samples > comparison.n_samples:
-        tail, found = _copies(comparison, largest.cell.n_samples)
+    if largest > comparison.n_samples:
+        tail, found = _copies(comparison, largest)
         data |= {"largest": found} if found else {}
     return f"{'; '.join(parts)} (X has {size / _MB:.3g} MB).{tail}", data
 
 
 def _copies(comparison: Comparison, n: int) -> tuple[str, dict[str, Any]]:
     """Return how much a fit takes on top of X where X is largest: code no longer hides copies."""
-    width = 4 if comparison.settings.dtype == "float32" else 8
-    size = comparison.entries / comparison.n_samples * n * width
+    size = comparison.data_bytes / comparison.n_samples * n
     if size < _LARGE:
         return "", {}
     rows = [row for row in of_sizes(comparison) if row.cell.n_samples == n]
@@ -357,9 +379,11 @@ def _copies(comparison: Comparison, n: int) -> tuple[str, dict[str, Any]]:
 def _types(comparison: Comparison) -> _Found:
     wide = comparison.settings.dtype == "float64"
     other = "float32" if wide else "float64"
-    rows = comparison.select(settings=replace(comparison.varied, dtype=other))
+    wanted = replace(comparison.varied, dtype=other)
+    rows = comparison.select(settings=wanted)
     if not rows:
-        return _not_measured("dtype")
+        tried = {row.reason for row in comparison.rows if row.cell.settings == wanted}
+        return (f"None in {other}: {'; '.join(tried)}.", {}) if tried else _not_measured("dtype")
     data: dict[str, Any] = {}
     parts = []
     for row, base, over in _changed(comparison, rows):
@@ -377,7 +401,10 @@ def _types(comparison: Comparison) -> _Found:
         parts.append(
             f"{row.backend} {gain}, loss off by {loss:.1g}, parameters by {apart:.1g} (relative)"
         )
-    return f"An epoch in {other} against {comparison.settings.dtype}: {'; '.join(parts)}.", data
+    return (
+        f"{_what(comparison)} in {other} against {comparison.settings.dtype}: {'; '.join(parts)}.",
+        data,
+    )
 
 
 def _relative(a: Measured, b: Measured) -> float:
@@ -443,7 +470,7 @@ def _reached(comparison: Comparison) -> _Found:
         "allowed_relative_difference": spread,
         "seconds_to_loss": {},
     }
-    final = min((row.loss for row in rows), default=math.nan)
+    final = min((row.loss for row in rows if math.isfinite(row.loss)), default=math.nan)
     text = (
         f"No: {words([row.backend for row in losers])} ended higher than {final:.9g}. "
         if losers
@@ -488,6 +515,8 @@ def _peers(comparison: Comparison) -> _Found:
     theirs = [row for row in rows if row.peer and row.status == "converged"]
     ours = [row for row in rows if not row.peer and row.status == "converged"]
     if not any(row.peer for row in rows):
+        if not comparison.settings.l2:
+            return "Without a penalty there is no optimum to reach for certain: give an l2.", {}
         return _not_measured("optimum")
     if not theirs or not ours:
         return "Not all reached the optimum, so times cannot be compared.", {}
@@ -515,6 +544,7 @@ def _peers(comparison: Comparison) -> _Found:
 
 def _noise(comparison: Comparison) -> _Found:
     rows, _ = candidates(comparison)
+    processes = min(len(row.rounds) for row in comparison.measured)
     spread = [
         (row.warm_fit.interval[1] - row.warm_fit.interval[0]) / (2 * row.warm_fit.median)
         for row in comparison.measured
@@ -523,19 +553,19 @@ def _noise(comparison: Comparison) -> _Found:
         "relative_half_width": {
             row.backend: s for row, s in zip(comparison.measured, spread, strict=True)
         },
-        "processes": comparison.rounds,
+        "processes": processes,
         "margin": MARGIN,
     }
     if len(rows) < 2:
         return "There is no difference to judge.", data
     verdicts = []
-    for times, what in (("warm_fit", "warm"), ("cold_fit", "cold")):
+    for times, what in (("warm_fit", "Warm"), ("cold_fit", "cold")):
         tied = [row.backend for row in level(rows, times)]
         verdicts.append(
             f"{what}, {words(tied)} are level" if len(tied) > 1 else f"{what}, {tied[0]} is ahead"
         )
     return (
-        f"{'; '.join(verdicts).capitalize()}. The median of {comparison.rounds} processes is known "
+        f"{'; '.join(verdicts)}. The median of {processes} processes is known "
         f"to within {100 * max(spread):.2g} % at worst; a difference inside the interval, or below "
         f"{100 * MARGIN:g} %, is called a tie.",
         data,

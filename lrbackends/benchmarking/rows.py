@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lrbackends.benchmarking.cells import Cell
-from lrbackends.benchmarking.statistics import Estimate, estimate, ratio
+from lrbackends.benchmarking.statistics import Estimate, estimate, ratio, unpaired_ratio
 from lrbackends.objective import Params
 
 PEER = "peer:"
@@ -189,6 +189,8 @@ class Measured(Row):
     def over(self, base: Measured, times: str = "warm_fit") -> Estimate | None:
         """Return the ratio of this row's times to another's, paired by rounds; None if none match.
 
+        With one common round it is that of the processes' own measurements.
+
         Parameters
         ----------
         base : Measured
@@ -198,6 +200,11 @@ class Measured(Row):
         mine = dict(zip(self.rounds, getattr(self, times).per_process, strict=True))
         other = dict(zip(base.rounds, getattr(base, times).per_process, strict=True))
         both = sorted(mine.keys() & other.keys())
+        if len(both) == 1:
+            samples = (
+                getattr(row, times).samples[row.rounds.index(both[0])] for row in (self, base)
+            )
+            return unpaired_ratio(*samples)
         return ratio([mine[r] for r in both], [other[r] for r in both]) if both else None
 
 

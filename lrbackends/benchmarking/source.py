@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 import io
 import tokenize
 from pathlib import Path
 
-from lrbackends.backends.registry import get_backend
-from lrbackends.errors import BackendUnavailableError
+from lrbackends.backends.registry import module_of
 
 _SKIPPED = (
     tokenize.COMMENT,
@@ -44,18 +43,20 @@ def lines_of_code(backend: str) -> int | None:
     """Return the lines that are only there for this backend, None if its source is not to be had.
 
     Of ``NAME_backend.py`` that is the module and its siblings whose names start with ``NAME_`` or
-    ``_NAME_``, as those of the built-in backends do; else it is the module of the backend's class.
+    ``_NAME_``, as those of the built-in backends do; else it is the module that is registered. No
+    engine is imported.
 
     Parameters
     ----------
     backend : str
         A registered name.
     """
+    module = module_of(backend)
     try:
-        module = importlib.import_module(type(get_backend(backend)).__module__)
-    except BackendUnavailableError:
+        spec = None if module is None else importlib.util.find_spec(module)
+    except (ImportError, ValueError):  # the latter of a module made by hand
         return None
-    path = Path(module.__file__ or "")
+    path = Path((spec and spec.origin) or "")
     if not path.is_file() or path.suffix != ".py":
         return None
     files = [path]

@@ -114,6 +114,7 @@ def varied(comparison: Comparison) -> Grid | None:
         if isinstance(row, Measured)
         and row.cell.cache == "usual"
         and row.cell.settings.solver == comparison.settings.solver
+        and row.cell.settings.gap == comparison.settings.gap
     ]
     names = list(dict.fromkeys(row.backend for row in rows))
     groups: dict[object, list[Measured]] = {}

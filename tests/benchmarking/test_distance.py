@@ -9,7 +9,7 @@ from lrbackends import Params, Problem, Trainer
 from lrbackends.benchmarking import distance as module
 from lrbackends.benchmarking.distance import REFERENCE, distance, distances, reference_params
 
-from .synthetic import comparison, measured
+from .synthetic import BASE, comparison, measured
 
 COEF = np.array([[0.75, -1.5, 3.0, 1.25]])
 PARAMS = Params(COEF, np.array([0.5]))
@@ -25,7 +25,9 @@ def moved(ulps: float, dtype: str = "float64", entries: int = 5) -> Params:
 
 def agree(dtype: str = "float64", **params: Params) -> bool:
     found = distances(params, (X,), dtype)
-    return comparison(*map(measured, params), distances=found, dtype=dtype).agree
+    settings = replace(BASE, dtype=dtype)
+    rows = [measured(name, settings=settings) for name in params]
+    return comparison(*rows, distances=found).agree
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -46,6 +48,32 @@ def test_labels_that_differ_are_counted_over_all_data():
     opposite = Params(-COEF, -PARAMS.intercept)
     found = distance("a", "b", {"a": PARAMS, "b": opposite}, (X, X[:7]), "float64")
     assert found.labels == 57
+
+
+@pytest.mark.parametrize(("entry", "name"), [(2, "coef[0, 2]"), (4, "intercept[0]")])
+def test_the_parameter_that_is_farthest_apart_is_named(entry, name):
+    theta = np.append(COEF[0], 0.5)
+    theta[entry] += 5 * np.spacing(theta[entry])
+    theta[0] += 2 * np.spacing(theta[0])
+    of = {"a": PARAMS, "b": Params(theta[None, :-1], theta[-1:])}
+    assert distance("a", "b", of, (), "float64").where == name
+
+
+def test_of_several_outputs_the_parameter_is_named_by_output_and_feature():
+    coef, intercept = np.ones((3, 4)), np.ones(3)
+    moved_coef, moved_intercept = coef.copy(), intercept.copy()
+    moved_coef[2, 1] = moved_intercept[1] = 2.0
+    of = {
+        "a": Params(coef, intercept),
+        "b": Params(moved_coef, intercept),
+        "c": Params(coef, moved_intercept),
+    }
+    assert distance("a", "b", of, (), "float64").where == "coef[2, 1]"
+    assert distance("a", "c", of, (), "float64").where == "intercept[1]"
+
+
+def test_where_all_are_equal_none_is_named():
+    assert distance("a", "b", {"a": PARAMS, "b": PARAMS}, (), "float64").where == ""
 
 
 def test_every_pair_is_compared_and_the_reference_comes_second():
@@ -127,6 +155,9 @@ def test_a_reference_that_costs_too_much_is_skipped_with_a_reason(noisy):
     exact, why = reference_params(Problem(noisy.X, noisy.y), trainer, 0.1)
     assert exact is None
     assert why.startswith("skipped, 1.8e+10 entries of X would have to be read, more than 5e+08")
+    cheap = Trainer("numpy", epochs=10)
+    exact, why = reference_params(Problem(noisy.X, noisy.y), cheap, 0.1, most=1_000)
+    assert (exact, why[:42]) == (None, "skipped, 1.8e+03 entries of X would have t")
 
 
 def test_a_reference_without_more_precision_is_skipped_with_a_reason(noisy, monkeypatch):

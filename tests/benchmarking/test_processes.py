@@ -1,11 +1,12 @@
 """However a measuring process ends, its parent gets an answer."""
 
+import os
 import sys
 
 import numpy as np
 import pytest
 
-from lrbackends.benchmarking.processes import run_worker
+from lrbackends.benchmarking.processes import environment, run_worker
 
 MODULES = {
     "echo": "import json, sys; print(json.dumps({'job': json.load(sys.stdin)}))",
@@ -14,6 +15,7 @@ MODULES = {
     "other": "print('no JSON')",
     "listing": "print('[1, 2]')",
     "exits": "import sys; sys.exit('the disk is full')",
+    "variables": "import json, os; print(json.dumps(dict(os.environ)))",
     "killed": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
     "sleeps": "import time; time.sleep(60)",
     "peaks": (
@@ -31,9 +33,9 @@ def run(tmp_path, monkeypatch):
     """Run one of MODULES as a worker; it is found because the child has its parent's path."""
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
 
-    def start(name, job=None, timeout=60.0):
+    def start(name, job=None, timeout=60.0, variables=None):
         (tmp_path / f"worker_{name}.py").write_text(MODULES[name], encoding="utf-8")
-        return run_worker(job or {}, timeout, module=f"worker_{name}")
+        return run_worker(job or {}, timeout, module=f"worker_{name}", variables=variables)
 
     return start
 
@@ -45,6 +47,38 @@ def test_the_job_arrives_and_the_answer_comes_back(run):
 
 def test_only_the_last_line_counts(run):
     assert run("chatty") == {"status": "completed"}
+
+
+def test_the_environment_is_this_processes_own_but_for_what_is_given(run, monkeypatch):
+    monkeypatch.setenv("KEPT", "a")
+    monkeypatch.setenv("CHANGED", "b")
+    monkeypatch.setenv("UNSET", "c")
+    seen = run("variables", variables={"CHANGED": "d", "UNSET": None, "NEW": "e"})
+    assert (seen["KEPT"], seen["CHANGED"], seen["NEW"]) == ("a", "d", "e")
+    assert "UNSET" not in seen
+    assert (os.environ["CHANGED"], os.environ["UNSET"]) == ("b", "c")
+    assert "NEW" not in os.environ
+
+
+def test_as_usual_nothing_of_the_environment_is_changed():
+    assert environment(None, "usual", "/nowhere") == {}
+
+
+@pytest.mark.parametrize("engine", ["OMP", "OPENBLAS", "MKL", "NUMBA"])
+def test_threads_are_limited_before_any_engine_is_imported(engine):
+    assert environment(1, "usual", "/nowhere")[f"{engine}_NUM_THREADS"] == "1"
+    assert f"{engine}_NUM_THREADS" not in environment(None, "empty", "/nowhere")
+
+
+def test_an_empty_cache_is_a_new_directory_and_none_for_jax():
+    variables = environment(None, "empty", "/fresh")
+    assert variables == {"NUMBA_CACHE_DIR": "/fresh", "JAX_COMPILATION_CACHE_DIR": None}
+
+
+def test_a_filled_cache_is_kept_for_every_engine_however_short_it_compiles():
+    variables = environment(None, "filled", "/kept")
+    assert variables["NUMBA_CACHE_DIR"] == variables["JAX_COMPILATION_CACHE_DIR"] == "/kept"
+    assert variables["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "0"
 
 
 @pytest.mark.parametrize(
