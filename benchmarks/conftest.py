@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lrbackends import Objective, Params, Problem, get_backend
-from lrbackends.benchmarking.machine import installed_versions, usable_cores
+from lrbackends._host import installed_versions, usable_cores
 from lrbackends.datasets import load_dataset
 from lrbackends.errors import BackendUnavailableError, UnsupportedError
 

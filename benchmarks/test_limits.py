@@ -15,8 +15,8 @@ import pytest
 from scipy import sparse
 
 from lrbackends import Objective, Params, Problem, get_backend
+from lrbackends._host import usable_cores
 from lrbackends.backends.protocol import initial_state, unpack
-from lrbackends.benchmarking.machine import usable_cores
 from lrbackends.objective import as_params
 from lrbackends.solvers import UpdateRule, safe_rate, smoothness
 

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from lrbackends.benchmarking.machine import usable_cores
+from lrbackends._host import usable_cores
 
 from .conftest import backends_of
 from .contest import Arena

@@ -112,3 +112,13 @@ def computed_in(X: Any, dtype: str | None) -> np.dtype[Any]:
 def n_entries(X: Any, n_samples: int, n_features: int) -> int:
     """Return how many entries X stores."""
     return int(X.nnz) if hasattr(X, "nnz") else n_samples * n_features
+
+
+def outputs_of(labels: NDArray[Any]) -> int:
+    """Return how many outputs a model of these labels has: one for two classes, K for more."""
+    if not len(labels):
+        return 1
+    second = labels[(labels != labels[0]).argmax()]
+    if ((labels == labels[0]) | (labels == second)).all():  # found without sorting
+        return 1
+    return len(np.unique(labels))

@@ -9,23 +9,23 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.linear_model._base import SparseCoefMixin
-from sklearn.utils import check_random_state
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lrbackends._backend_choice import choose_backend
+from lrbackends._backend_choice import choose_backend, given
+from lrbackends._cost_model import note, work_of
+from lrbackends._linear_classifier import LinearClassifier
 from lrbackends._sklearn_callbacks import CallbackSupportMixin, EpochEvents
 from lrbackends._sklearn_input import (
     computed_in,
     in_scikit_learns_words,
     labels_of,
     n_entries,
-    refuse_other_dimensions,
+    outputs_of,
     weights_of,
 )
+from lrbackends._strength import gap_of, penalties_of
 from lrbackends.backends.protocol import ARITHMETICS, Backend, State
 from lrbackends.backends.registry import get_backend
 from lrbackends.callbacks import Callback, PrintLoss
@@ -33,12 +33,10 @@ from lrbackends.errors import BackendUnavailableError
 from lrbackends.inference import Inference, infer
 from lrbackends.objective import Objective
 from lrbackends.problem import Problem
-from lrbackends.result import LinearModel, TrainingResult
 from lrbackends.solvers import FIRST_ORDER, SCHEDULES, SOLVERS
 from lrbackends.trainer import Trainer
 
 _STREAM_BATCH = 32  # rows of a mini-batch of partial_fit
-_FLOAT32_GAP = 1e-6  # gaps below it are lost in the rounding of a float32 objective
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class _Stream:
         return int(np.random.SeedSequence([self.seed, self.n_calls]).generate_state(1)[0])
 
 
-class LogisticRegression(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignore[misc]
     """Logistic regression, softmax for more than two classes, with scikit-learn's interface.
 
     Minimises, with s_i the weight of row i (its class's included),
@@ -74,7 +72,10 @@ class LogisticRegression(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin,
         Share of the L1 penalty, in [0, 1]: 0 is L2, 1 is L1, between them the elastic net.
     backend : str or Backend, default "auto"
         A name from `available_backends`, or a backend object; never replaced by another.
-        "auto" takes numpy or numba, see `_backend_choice.choose_backend`; ``backend_`` says which.
+        "auto" takes the one that ``lrbackends calibrate`` has measured to be the quickest for such
+        data on this machine, and by a rule numpy or numba where that was not run; ``backend_`` says
+        which, ``backend_reason_`` why. Backends differ by rounding, so name one where the last
+        digits have to be those of another machine.
     solver : str, default "auto"
         See `Trainer`; "auto" takes what suits the data among those that seek the optimum.
     tol : float, default 1e-9
@@ -134,6 +135,8 @@ class LogisticRegression(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin,
     converged_ : bool
     backend_ : str
         Name of the backend that trained.
+    backend_reason_ : str
+        Why that one: predicted seconds of all, or the rule.
     result_ : TrainingResult
 
     Notes
@@ -264,7 +267,6 @@ class LogisticRegression(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin,
             init = self._previous(labels, weight)
         seeks = self.solver not in FIRST_ORDER
         tol = float(self.tol)
-        reachable = computed_in(X, self.dtype) == np.float64 or tol >= _FLOAT32_GAP
         trainer = self._trainer(
             X,
             labels,
@@ -272,7 +274,7 @@ class LogisticRegression(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin,
             solver=self.solver,
             init=init,
             tol=0.0 if seeks else tol,
-            gap=tol if seeks and reachable and tol > 0 else None,
+            gap=gap_of(tol, computed_in(X, self.dtype)) if seeks else None,
             epochs=int(self.max_iter),
             batch_size=self.batch_size,
             patience=self.patience,
@@ -330,6 +332,7 @@ class LogisticRegression(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin,
             X,
             labels,
             total,
+            self.classes_,
             solver=solver,
             init=(self._dense_coef(), self.intercept_) if fitted else "zeros",
             epochs=1,
@@ -361,29 +364,9 @@ class LogisticRegression(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin,
                 "sklearn.utils.class_weight.compute_class_weight finds them, in a dict"
             )
 
-    def _data(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None, reset: bool
-    ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-        """Return labels and weights, those of their classes included; check names of columns."""
-        refuse_other_dimensions(X)
-        validate_data(self, X, y, reset=reset, skip_check_array=True)
-        with in_scikit_learns_words(X):
-            labels = labels_of(y)
-        return labels, weights_of(sample_weight, self.class_weight, labels)
-
-    def _seed(self) -> int | None:
-        seed = self.random_state
-        if seed is None or isinstance(seed, Integral):
-            return seed if seed is None else int(seed)
-        return int(check_random_state(seed).randint(2**31 - 1))
-
     def _seed_of_stream(self) -> int:
         seed = self._seed()
         return int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
-
-    def _dense_coef(self) -> NDArray[Any]:
-        coef: Any = self.coef_
-        return np.asarray(coef.toarray() if hasattr(coef, "toarray") else coef)
 
     def _previous(self, labels: NDArray[Any], weight: NDArray[np.float64] | None) -> Any:
         """Return the parameters of the fit before, which must fit these data."""
@@ -401,21 +384,64 @@ class LogisticRegression(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin,
             )
         return coef, self.intercept_
 
+    def _backend(
+        self,
+        X: Any,
+        labels: NDArray[Any],
+        classes: NDArray[Any] | None,
+        options: Mapping[str, Any],
+    ) -> str | Backend:
+        """Return the backend to train on, and keep why."""
+        if not (isinstance(self.backend, str) and self.backend == "auto"):
+            self.backend_reason_ = given(self.backend)
+            return self.backend
+        if classes is not None and getattr(self, "_stream", None) is not None:
+            return self.backend_  # a stream stays where it began
+        solver = options["solver"]
+        choice = choose_backend(
+            work_of(
+                (len(labels), self.n_features_in_),
+                outputs_of(labels if classes is None else classes),
+                n_entries(X, len(labels), self.n_features_in_),
+                computed_in(X, self.dtype).name,
+                hasattr(X, "nnz"),
+                solver,
+                options["epochs"],
+                batch_size=options["batch_size"],
+                l1=float(self.l1_ratio),
+            ),
+            self._uncovered(solver, options),
+        )
+        self.backend_reason_ = choice.reason
+        return choice.backend
+
+    def _uncovered(self, solver: str, options: Mapping[str, Any]) -> str:
+        """Return an option that changes how long backends take, and is not calibrated for."""
+        if self.arithmetic != "fast":
+            return f"arithmetic={self.arithmetic!r}"
+        if self.n_threads is not None:
+            return f"n_threads={self.n_threads}"
+        if options.get("standardize") and solver in FIRST_ORDER:
+            return f"standardize=True with solver={solver!r}"
+        return ""
+
     def _trainer(
-        self, X: Any, labels: NDArray[Any], total_weight: float, **options: Any
+        self,
+        X: Any,
+        labels: NDArray[Any],
+        total_weight: float,
+        classes: NDArray[Any] | None = None,
+        **options: Any,
     ) -> Trainer:
-        strength = 1.0 / float(self.C) / total_weight if total_weight > 0 else 0.0
-        backend, solver = self.backend, options["solver"]
-        if isinstance(backend, str) and backend == "auto":
-            entries = n_entries(X, len(labels), self.n_features_in_)
-            backend = choose_backend(entries, solver, options["epochs"])
+        l2, l1 = penalties_of(float(self.C), float(self.l1_ratio), total_weight)
+        backend, solver = self._backend(X, labels, classes, options), options["solver"]
         callbacks = list(self.callbacks or ())
         if self.verbose:
             callbacks.append(PrintLoss(100 if solver in FIRST_ORDER else 1))
         return Trainer(
             backend,
-            l2=(1.0 - float(self.l1_ratio)) * strength,
-            l1=float(self.l1_ratio) * strength,
+            l2=l2,
+            l1=l1,
             fit_intercept=bool(self.fit_intercept),
             learning_rate=self.learning_rate,
             schedule=self.schedule,
@@ -453,59 +479,21 @@ class LogisticRegression(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin,
         with in_scikit_learns_words(X):
             result = trainer.fit(X, labels, weight, classes=classes, state=state)
         self._keep(result)
+        self._note(X, labels, trainer)
         if events is not None:
             events.end()
         return self
 
-    def _keep(self, result: TrainingResult) -> None:
-        self.result_ = result
-        self.coef_, self.intercept_, self.classes_ = result.coef, result.intercept, result.classes
-        self.n_iter_ = np.array([result.n_epochs], dtype=np.int32)
-        self.history_, self.status_ = result.history, result.status
-        self.converged_, self.backend_ = result.converged, result.backend
-
-    # -- prediction
-
-    def _model(self, X: Any) -> LinearModel:
-        """Return the fitted model, ``coef_`` as it is now, where X fits it."""
-        check_is_fitted(self)
-        refuse_other_dimensions(X)
-        validate_data(self, X, reset=False, skip_check_array=True)
-        coef, intercept = self._dense_coef(), np.asarray(self.intercept_)
-        result: TrainingResult | None = getattr(self, "result_", None)
-        if result is None:  # parameters that were set, as for scikit-learn's callbacks
-            return LinearModel(coef, intercept, self.classes_)
-        return replace(result, coef=coef, intercept=intercept, classes=self.classes_)
-
-    def decision_function(self, X: Any) -> NDArray[Any]:
-        """Return scores: X coef' + intercept.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), or (n_samples, K) for K > 2 classes
-            Of two classes, a positive score is for ``classes_[1]``.
-        """
-        with in_scikit_learns_words(X):
-            return self._model(X).decision_function(X)
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the label of the largest score of each row, shape (n_samples,)."""
-        with in_scikit_learns_words(X):
-            return self._model(X).predict(X)
-
-    def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Return the probability of each class, shape (n_samples, K)."""
-        with in_scikit_learns_words(X):
-            return self._model(X).predict_proba(X)
-
-    def predict_log_proba(self, X: Any) -> NDArray[Any]:
-        """Return their logarithms, from log-sigmoid or log-softmax, shape (n_samples, K)."""
-        with in_scikit_learns_words(X):
-            return self._model(X).predict_log_proba(X)
+    def _note(self, X: Any, labels: NDArray[Any], trainer: Trainer) -> None:
+        """Let the cost model know what this process has loaded and compiled."""
+        if trainer.arithmetic == "fast":
+            result, n, p = self.result_, len(labels), self.n_features_in_
+            shape, entries, sparse = (n, p), n_entries(X, n, p), hasattr(X, "nnz")
+            outputs, batch = len(result.coef), trainer.batch_size
+            work = work_of(
+                shape, outputs, entries, result.dtype, sparse, result.solver, 1, batch_size=batch
+            )
+            note(result.backend, work)
 
     # -- inference
 
@@ -546,9 +534,8 @@ class LogisticRegression(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin,
             n_threads=self.n_threads,
             warn_of_scale=False,
         )
-        strength = 1.0 / float(self.C) / problem.total_weight
-        share = float(self.l1_ratio)
-        objective = Objective((1.0 - share) * strength, share * strength, bool(self.fit_intercept))
+        penalties = penalties_of(float(self.C), float(self.l1_ratio), problem.total_weight)
+        objective = Objective(*penalties, bool(self.fit_intercept))
         return infer(
             problem,
             objective,
@@ -573,9 +560,6 @@ class LogisticRegression(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin,
         return self.inference(X, y, sample_weight).summary(level)
 
     # -- what scikit-learn asks
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "coef_")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

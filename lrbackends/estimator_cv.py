@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.metrics import get_scorer, get_scorer_names, make_scorer
 from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch
@@ -28,8 +27,11 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import _check_method_params
 
-from lrbackends._backend_choice import choose_backend
+from lrbackends._backend_choice import choose_backend, given
+from lrbackends._cost_model import MANY, Work, note, work_of
+from lrbackends._linear_classifier import LinearClassifier
 from lrbackends._sklearn_input import in_scikit_learns_words, n_entries
+from lrbackends._strength import gap_of
 from lrbackends._validation import as_matrix
 from lrbackends.backends.protocol import Backend
 from lrbackends.backends.registry import get_backend
@@ -39,11 +41,10 @@ from lrbackends.objective import Params, log_loss, log_softmax, predicted, score
 from lrbackends.path import path_of
 from lrbackends.problem import Problem
 
-_FLOAT32_GAP = 1e-6  # gaps below it are lost in the rounding of a float32 objective
 _LARGEST_LOSS = -float(np.log(np.finfo(np.float64).eps))  # log_loss of scikit-learn clips there
 
 
-class LogisticRegressionCV(SparseCoefMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class LogisticRegressionCV(LinearClassifier):
     """Logistic regression whose ``C`` and ``l1_ratio`` are those of the best scores in hold-out.
 
     Parameters, attributes and the choice itself are those of scikit-learn's `LogisticRegressionCV`
@@ -82,7 +83,7 @@ class LogisticRegressionCV(SparseCoefMixin, ClassifierMixin, BaseEstimator):  # 
         Coefficients and then, with ``fit_intercept``, the intercept.
     n_iter_ : ndarray of shape (n_folds, n_l1_ratios, n_cs)
         Steps done.
-    coef_, intercept_, classes_, n_features_in_, feature_names_in_, backend_
+    coef_, intercept_, classes_, n_features_in_, feature_names_in_, backend_, backend_reason_
         See `LogisticRegression`; so are, with ``refit``, ``result_``, ``history_``, ``status_``
         and ``converged_``.
 
@@ -113,7 +114,7 @@ class LogisticRegressionCV(SparseCoefMixin, ClassifierMixin, BaseEstimator):  # 
         **{
             name: LogisticRegression._parameter_constraints[name]
             for name in (
-                *("backend", "tol", "max_iter", "fit_intercept", "class_weight"),
+                *("tol", "max_iter", "fit_intercept", "class_weight"),
                 *("random_state", "dtype", "n_threads"),
             )
         },
@@ -152,17 +153,6 @@ class LogisticRegressionCV(SparseCoefMixin, ClassifierMixin, BaseEstimator):  # 
         self.dtype = dtype
         self.n_threads = n_threads
 
-    # What predicts, and what looks at the input, is that of the plain estimator.
-    _data = LogisticRegression._data
-    _seed = LogisticRegression._seed
-    _dense_coef = LogisticRegression._dense_coef
-    _model = LogisticRegression._model
-    _keep = LogisticRegression._keep
-    decision_function = LogisticRegression.decision_function
-    predict = LogisticRegression.predict
-    predict_proba = LogisticRegression.predict_proba
-    predict_log_proba = LogisticRegression.predict_log_proba
-
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Choose ``C`` and ``l1_ratio``, and train.
@@ -198,8 +188,11 @@ class LogisticRegressionCV(SparseCoefMixin, ClassifierMixin, BaseEstimator):  # 
         routed = self._routed(sample_weight, params)
         splitter = check_cv(self.cv, labels, classifier=True)
         folds = list(splitter.split(matrix, labels, **routed.splitter.split))
-        search = _Search(problem, weight, folds, Cs, self._options(problem, len(folds) * len(Cs)))
+        options, works = self._options(problem, len(folds) * len(Cs), l1_ratios)
+        search = _Search(problem, weight, folds, Cs, options)
         found = [search.along(float(ratio)) for ratio in l1_ratios]
+        for work in works:
+            note(options.backend.name, work)
         coefs = np.stack([some.coefs for some in found], axis=1)
         n_iter = np.stack([some.n_steps for some in found], axis=1)
         values = np.empty((len(folds), len(l1_ratios), len(Cs)))
@@ -208,7 +201,7 @@ class LogisticRegressionCV(SparseCoefMixin, ClassifierMixin, BaseEstimator):  # 
             rows = _Rows(matrix, matrix[test], labels[test], np.asarray(test))
             values[fold] = score(rows, coefs[fold], routed.scorer.score)
         self.Cs_, self.l1_ratios_, self.classes_ = Cs, l1_ratios, problem.classes
-        self._choose(values, coefs, X, labels, weight)
+        self._choose(values, coefs, X, labels, weight, options.backend)
         self.scores_, self.coefs_paths_, self.n_iter_ = values, coefs, n_iter
         if self.use_legacy_attributes:
             self._in_legacy_form()
@@ -227,20 +220,40 @@ class LogisticRegressionCV(SparseCoefMixin, ClassifierMixin, BaseEstimator):  # 
             raise ValueError(f"l1_ratios must be values in [0, 1], got {self.l1_ratios!r}")
         return Cs, ratios
 
-    def _options(self, problem: Problem, n_fits: int) -> _Options:
-        backend, tol = self.backend, float(self.tol)
+    def _options(
+        self, problem: Problem, n_fits: int, l1_ratios: NDArray[np.float64]
+    ) -> tuple[_Options, list[Work]]:
+        backend = self.backend
+        works = [self._work(problem, n_fits, float(ratio)) for ratio in l1_ratios]
         if isinstance(backend, str) and backend == "auto":
-            n, p = problem.X.shape
-            backend = choose_backend(
-                n_entries(problem.X, n, p) * n_fits, "auto", int(self.max_iter)
-            )
-        reachable = problem.dtype == np.float64 or tol >= _FLOAT32_GAP
-        return _Options(
+            uncovered = "" if self.n_threads is None else f"n_threads={self.n_threads}"
+            choice = choose_backend(works, uncovered)
+            backend, self.backend_reason_ = choice.backend, choice.reason
+        else:
+            self.backend_reason_ = given(backend)
+        options = _Options(
             get_backend(backend),
             bool(self.fit_intercept),
-            tol if reachable and tol > 0 else None,
+            gap_of(float(self.tol), problem.dtype),
             int(self.max_iter),
             self.n_threads,
+        )
+        return options, works
+
+    def _work(self, problem: Problem, n_fits: int, l1_ratio: float) -> Work:
+        """Return what fitting all folds and values of C for one ratio amounts to."""
+        n, p = problem.X.shape
+        batched = l1_ratio == 0 and worth_batching(problem)
+        return work_of(
+            (n, p),
+            problem.n_outputs,
+            n_entries(problem.X, n, p),
+            "float64" if batched else problem.dtype.name,
+            problem.sparse,
+            MANY if batched else "auto",
+            n_fits if batched else int(self.max_iter),
+            l1=l1_ratio,
+            fits=1 if batched else n_fits,
         )
 
     def _choose(
@@ -250,6 +263,7 @@ class LogisticRegressionCV(SparseCoefMixin, ClassifierMixin, BaseEstimator):  # 
         X: Any,
         labels: NDArray[Any],
         weight: NDArray[np.float64] | None,
+        backend: Backend,
     ) -> None:
         """Set ``C_``, ``l1_ratio_`` and the parameters.
 
@@ -257,10 +271,11 @@ class LogisticRegressionCV(SparseCoefMixin, ClassifierMixin, BaseEstimator):  # 
         """
         by_value = values.transpose(0, 2, 1)  # (fold, C, l1_ratio)
         n_folds, shape = len(values), by_value.shape[1:]
+        self.backend_ = backend.name
         if self.refit:
             c, r = np.unravel_index(by_value.sum(axis=0).argmax(), shape)
             self.C_, self.l1_ratio_ = float(self.Cs_[c]), float(self.l1_ratios_[r])
-            options = {name: getattr(self, name) for name in _SHARED}
+            options = {name: getattr(self, name) for name in _SHARED} | {"backend": backend}
             best = LogisticRegression(self.C_, l1_ratio=self.l1_ratio_, **options)
             self._keep(best.fit(X, labels, weight).result_)
             return
@@ -334,7 +349,7 @@ class LogisticRegressionCV(SparseCoefMixin, ClassifierMixin, BaseEstimator):  # 
 
 
 _SHARED = (  # options of the plain estimator
-    *("backend", "tol", "max_iter", "fit_intercept", "random_state", "dtype", "n_threads"),
+    *("tol", "max_iter", "fit_intercept", "random_state", "dtype", "n_threads"),
 )
 
 

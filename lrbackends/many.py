@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lrbackends._strength import penalties_of, strengths_of
 from lrbackends._validation import as_weights, check_number, outside_frame
 from lrbackends.backends.batched import CompileBatch, batch_compiler
 from lrbackends.backends.protocol import Backend, Batch, BatchKernels, require
@@ -182,7 +183,7 @@ def fit_many(
     engine = get_backend(backend)
     run = _Run(engine, batch_compiler(engine), bool(fit_intercept), gap, int(max_steps), n_threads)
     if isinstance(problems, tuple) and len(problems) == 2:
-        return run.of_one_data_set(*problems, sample_weights, _strengths(C))
+        return run.of_one_data_set(*problems, sample_weights, strengths_of("C", C))
     if sample_weights is not None:
         raise ValueError(
             "sample_weights is for one data set (X, y); in a list of problems give each its own, "
@@ -217,15 +218,6 @@ def _with_ones(problem: Problem, fit_intercept: bool) -> Array:
     rows = np.ones((n, p + fit_intercept))
     rows[:, :p] = problem.X
     return rows
-
-
-def _strengths(C: Any) -> Array:
-    """Return all of C, shape (n_values,)."""
-    values = np.atleast_1d(np.asarray(C, dtype=object)).ravel()
-    for k, value in enumerate(values):
-        if not (isinstance(value, (float, np.floating)) and value == np.inf):
-            check_number("C" if len(values) == 1 else f"C[{k}]", value, open_low=True)
-    return values.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -292,7 +284,7 @@ class _Run:
         for k, entry in enumerate(problems):
             with _numbered(k, "problem"):
                 made.append(self._problem(entry))
-        if len(strengths := _strengths(C)) == 1:
+        if len(strengths := strengths_of("C", C)) == 1:
             strengths = np.repeat(strengths, len(made))
         if len(strengths) != len(made):
             raise ValueError(f"C has {len(strengths)} values for {len(made)} problems")
@@ -380,7 +372,7 @@ class _Run:
         trainer = Trainer(
             self.backend,
             "auto",
-            l2=1.0 / C / total,
+            l2=penalties_of(C, 0.0, total)[0],
             fit_intercept=self.fit_intercept,
             gap=self.gap,
             epochs=self.max_steps,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lrbackends._strength import penalties_of, strengths_of
 from lrbackends._validation import check_number, outside_frame
 from lrbackends.backends.protocol import Backend, HessianKernels, Kernels, require
 from lrbackends.backends.registry import get_backend
@@ -199,13 +200,9 @@ def path_of(
     if isinstance(given, Integral):
         count = int(check_number("Cs", given, low=1, integer=True))
         given = first_C(problem, l1_ratio, fit_intercept) * np.geomspace(1.0, 1 / _RANGE, count)
-    values = np.atleast_1d(np.asarray(given, dtype=object))
-    if values.ndim != 1 or not len(values):
+    if np.ndim(given) > 1 or not np.size(given):
         raise ValueError(f"Cs must be a number of values or a list of them, got {Cs!r}")
-    for k, value in enumerate(values):
-        if not (isinstance(value, (float, np.floating)) and value == np.inf):
-            check_number(f"Cs[{k}]", value, open_low=True)
-    values = values.astype(np.float64)
+    values = strengths_of("Cs", given)
     steps = _Steps(problem, backend, l1_ratio, bool(fit_intercept), n_threads, random_state)
     rows: dict[int, tuple[Any, ...]] = {}
     theta = np.zeros(problem.n_outputs * (problem.n_features + bool(fit_intercept)))
@@ -273,16 +270,12 @@ class _Steps:
             return backend.compile(some, objective, "fast", n_threads)  # a sample of the rows
 
         self._compile, self._random_state, self._memory = compile, random_state, Memory()
-        self.solver = choose(problem, l1_ratio)
-        if l1_ratio == 0 and not isinstance(kernels, HessianKernels):
-            self.solver = "lbfgs"  # all others need second derivatives
+        self.solver = choose(problem, l1_ratio, hessian=isinstance(kernels, HessianKernels))
 
     def oracle(self, C: float) -> Oracle:
         """Return the objective of one value."""
-        strength = 1.0 / (C * self.problem.total_weight)
-        objective = Objective(
-            (1.0 - self.l1_ratio) * strength, self.l1_ratio * strength, self._fit_intercept
-        )
+        l2, l1 = penalties_of(C, self.l1_ratio, self.problem.total_weight)
+        objective = Objective(l2, l1, self._fit_intercept)
         # With a scale, here of ones, penalties are added outside of the kernels.
         scale = np.ones(self.problem.n_features)
         return Oracle(self.problem, objective, self._compile, scale=scale)

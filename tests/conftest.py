@@ -27,7 +27,7 @@ class Data(NamedTuple):
 
 @pytest.fixture(scope="session", autouse=True)
 def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep compiled kernels of this session, and of processes that it starts, out of the user's.
+    """Keep compiled kernels and calibrations of this session and its processes out of the user's.
 
     The workers of pytest-xdist share them.
     """
@@ -36,6 +36,7 @@ def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NUMBA_CACHE_DIR", str(folder))
+        patch.setenv("LRBACKENDS_CACHE_DIR", str(folder.parent / "lrbackends"))
         yield
 
 

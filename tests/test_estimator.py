@@ -23,7 +23,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import lrbackends as lrb
-from lrbackends._backend_choice import choose_backend
+from lrbackends import _cost_model
+from lrbackends._backend_choice import Choice, by_rule
+from lrbackends._cost_model import Work, work_of
 from lrbackends.errors import SeparationWarning, UnsupportedError
 from lrbackends.solvers import epoch_batches
 
@@ -570,26 +572,142 @@ def test_verbose_prints_the_loss(noisy, capsys):
 
 
 @pytest.mark.parametrize(
-    ("entries", "solver", "max_iter", "chosen"),
+    ("n_samples", "solver", "max_iter", "chosen"),
     [
-        (1_000, "auto", 1000, "numpy"),
-        (2_000_000, "auto", 1000, "numpy"),
-        (3_000_000, "auto", 1000, "numba"),
-        (40_000, "gd", 1000, "numpy"),
-        (60_000, "gd", 1000, "numba"),
-        (60_000, "gd", 1, "numpy"),
+        (100, "auto", 1000, "numpy"),
+        (200_000, "auto", 1000, "numpy"),
+        (300_000, "auto", 1000, "numba"),
+        (4_000, "gd", 1000, "numpy"),
+        (6_000, "gd", 1000, "numba"),
+        (6_000, "gd", 1, "numpy"),
     ],
 )
-def test_the_backend_that_auto_chooses(entries, solver, max_iter, chosen):
-    assert choose_backend(entries, solver, max_iter) == chosen
+def test_the_backend_that_auto_takes_where_nothing_is_calibrated(
+    n_samples, solver, max_iter, chosen
+):
+    work = work_of((n_samples, 10), 1, 10 * n_samples, "float64", False, solver, max_iter)
+    choice = by_rule([work], "why")
+    assert choice.backend == chosen
+    assert choice.reason.startswith(f"{chosen}, by the rule that ")
+    assert choice.reason.endswith(" 5e7 entries of X are read (why)")
 
 
 def test_auto_does_without_numba(monkeypatch, noisy):
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert choose_backend(10**9, "auto", 1000) == "numpy"
+    work = work_of((10**6, 1000), 1, 10**9, "float64", False, "auto", 1000)
+    assert by_rule([work], "why").backend == "numpy"
+    assert (
+        "5e7 entries of X are read, and numba is not there (why)" in by_rule([work], "why").reason
+    )
     with pytest.raises(lrb.errors.BackendUnavailableError, match="numba is not installed"):
         LR(backend="numba").fit(*noisy)
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """What the estimators ask the cost model about: (work, option that is not covered)."""
+    seen = []
+
+    def choose(work, uncovered=""):
+        seen.append((work, uncovered))
+        return Choice("numpy", f"reason {len(seen)}")
+
+    monkeypatch.setattr("lrbackends.estimator.choose_backend", choose)
+    monkeypatch.setattr("lrbackends.estimator_cv.choose_backend", choose)
+    return seen
+
+
+def test_the_reason_for_a_backend_is_kept(tmp_path, monkeypatch, noisy):
+    monkeypatch.setenv("LRBACKENDS_CACHE_DIR", str(tmp_path))
+    model = LR().fit(*noisy)
+    assert (model.backend_, model.backend_reason_) == (
+        "numpy",
+        "numpy, by the rule that fewer than 5e7 entries of X are read "
+        "(this machine is not calibrated; `lrbackends calibrate` measures it)",
+    )
+    assert LR(backend="numpy").fit(*noisy).backend_reason_ == "numpy, as backend= says"
+    assert LR(backend=lrb.get_backend("numpy")).fit(*noisy).backend_reason_ == (
+        "numpy, as backend= says"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, Work(60, 3, 1, 180, family="newton", steps=1000)),
+        ({"solver": "gd", "max_iter": 7}, Work(60, 3, 1, 180, steps=7)),
+        (
+            {"solver": "adam", "max_iter": 7, "batch_size": 9, "random_state": 0},
+            Work(60, 3, 1, 180, family="batches", steps=7, batch_size=9),
+        ),
+        (
+            {"l1_ratio": 0.5, "dtype": "float32"},
+            Work(60, 3, 1, 180, "float32", family="proximal-newton", steps=1000),
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_cost_model_is_asked_about_the_fit_that_is_done(asked, options, expected, noisy):
+    model = LR(**options).fit(*noisy)
+    assert asked == [(expected, "")]
+    assert model.backend_reason_ == "reason 1"
+    assert model.result_.solver in (expected.family, options.get("solver"))
+
+
+def test_the_cost_model_is_asked_about_sparse_data_and_many_classes(asked, noisy):
+    X = sparse.csr_array(np.where(noisy.X > 0, noisy.X, 0.0))
+    y = np.arange(60) % 4
+    LR().fit(X, y)
+    assert asked[0][0] == Work(60, 3, 4, X.nnz, sparse=True, family="newton", steps=1000)
+
+
+@pytest.mark.parametrize(
+    ("options", "uncovered"),
+    [
+        ({"solver": "gd", "arithmetic": "reproducible"}, "arithmetic='reproducible'"),
+        ({"n_threads": 2}, "n_threads=2"),
+        ({"solver": "gd", "standardize": True}, "standardize=True with solver='gd'"),
+        ({"standardize": True}, ""),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_what_is_not_calibrated_for_is_said(asked, options, uncovered, noisy):
+    LR(**options, max_iter=20, tol=1e-3).fit(*noisy)
+    assert asked[0][1] == uncovered
+
+
+def test_a_stream_stays_on_the_backend_that_it_began_on(asked, noisy):
+    model = LR(random_state=0)
+    for _ in range(3):
+        model.partial_fit(*noisy, classes=[0, 1])
+    assert len(asked) == 1
+    assert (model.backend_, model.backend_reason_) == ("numpy", "reason 1")
+    model.fit(*noisy)
+    assert len(asked) == 2
+
+
+def test_cross_validation_asks_once_for_all_fits(asked, noisy):
+    model = lrb.LogisticRegressionCV(Cs=4, cv=3, l1_ratios=(0.0, 0.5)).fit(*noisy)
+    ((works, uncovered),) = asked
+    assert works == [
+        Work(60, 3, 1, 180, family="many", steps=12),
+        Work(60, 3, 1, 180, family="proximal-newton", steps=1000, fits=12),
+    ]
+    assert uncovered == ""
+    assert (model.backend_, model.backend_reason_) == ("numpy", "reason 1")
+    without = lrb.LogisticRegressionCV(Cs=4, cv=3, refit=False, n_threads=1).fit(*noisy)
+    assert without.backend_ == "numpy"
+    assert asked[1][1] == "n_threads=1"
+
+
+def test_the_cost_model_hears_of_what_a_process_has_compiled(monkeypatch, noisy):
+    monkeypatch.setattr(_cost_model, "_done", set())
+    LR(backend="numpy").fit(*noisy)
+    work = work_of((60, 3), 1, 180, "float64", False, "auto", 5)
+    assert ("numpy", work.kind, work.shape) in _cost_model._done
+    LR(backend="numpy", solver="gd", max_iter=3, tol=0.0, batch_size=9).fit(*noisy)
+    assert ("numpy", "batches dense binary float64", (60, 3, 1, 9)) in _cost_model._done
 
 
 # -- callbacks

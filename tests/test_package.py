@@ -23,15 +23,19 @@ MODULES = {
 
 # Each room may import from itself and from those above it.
 ROOMS = (
-    ("errors", "_validation", "_containers", "_csr", "_scan", "_blas", "_units"),
+    ("errors", "_validation", "_containers", "_csr", "_scan", "_blas", "_units", "_host"),
     ("problem", "objective", "scaling"),
     ("backends",),
     ("solvers",),
     (
         *("trainer", "_run", "_first_order", "_optimum", "_standardised", "_stopping"),
         *("result", "callbacks", "diagnostics", "inference", "many", "path"),
+        *("_strength", "_cost_model"),
     ),
-    ("estimator", "estimator_cv", "_backend_choice", "_sklearn_callbacks", "_sklearn_input"),
+    (
+        *("estimator", "estimator_cv", "_linear_classifier", "_backend_choice", "_cost_store"),
+        *("_sklearn_callbacks", "_sklearn_input"),
+    ),
     ("datasets", "_files", "model_file"),
     ("equivalence", "benchmarking"),
     ("report", "testing"),

@@ -27,10 +27,14 @@ from typing import Any, TypeVar
 
 from numba import njit
 
+from lrbackends._host import cache_directory
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DIGEST = hashlib.sha256().digest_size
 _PACKAGE = __name__.partition(".")[0]
+# What no backend may import: changes there change no compiled code.
+_BELOW = ("benchmarking", "equivalence", "report", "testing", "cli.py", "_cli_options.py")
 
 
 def jit(*, allocates: bool = False, **options: Any) -> Callable[[F], F]:
@@ -91,6 +95,8 @@ def _fingerprint(package: Path) -> bytes:
         if name.startswith("NUMBA_") and name != "NUMBA_CACHE_DIR":
             digest.update(f"{name}={value}\n".encode())
     for path in sorted(package.rglob("*.py")):
+        if path.relative_to(package).parts[0] in _BELOW:
+            continue
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{path.relative_to(package)} {content}\n".encode())
     return digest.digest()
@@ -105,8 +111,7 @@ def directory() -> Path:
     """Return where compiled code is kept: NUMBA_CACHE_DIR, or in the user's cache directory."""
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         return Path(chosen) / "lrbackends"
-    home = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
-    return Path(home or Path.home() / ".cache") / "lrbackends" / "numba"
+    return cache_directory() / "numba"
 
 
 class _DiskCache:

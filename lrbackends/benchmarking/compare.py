@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrbackends._host import usable_cores
 from lrbackends._validation import check_choice, check_number
 from lrbackends.backends.protocol import Backend
 from lrbackends.backends.registry import Available, available_backends, get_backend
@@ -37,7 +38,7 @@ from lrbackends.benchmarking.distance import (
     reference_params,
 )
 from lrbackends.benchmarking.journal import Journal, fingerprint
-from lrbackends.benchmarking.machine import Machine, machine_facts, usable_cores
+from lrbackends.benchmarking.machine import Machine, machine_facts
 from lrbackends.benchmarking.processes import environment, run_worker
 from lrbackends.benchmarking.resampling import resized
 from lrbackends.benchmarking.rows import PEER, Answer, Measured, Row, row_of

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
-PACKAGES = ("lrbackends", "numpy", "scipy", "scikit-learn", "numba", "llvmlite", "jax", "jaxlib")
+from lrbackends._host import cpu_model, installed_versions, usable_cores
+
 _SHOWN = ("lrbackends", "numpy", "numba", "jax")
 # Variables that change how fast an engine is, or which one runs.
 VARIABLES = (
@@ -69,44 +67,6 @@ class Machine:
         return (
             f"{self.cpu}, {cores}, {self.system}; Python {self.python}, {named}; {blas}{settings}"
         )
-
-
-def cpu_model() -> str:
-    """Return the processor's model name, or its architecture where the system does not tell."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "Model"):
-                return value.strip()
-    if platform.system() == "Darwin":
-        answer = subprocess.run(
-            ["sysctl", "-n", "machdep.cpu.brand_string"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if answer.returncode == 0:
-            return answer.stdout.strip()
-    return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Return how many logical cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def installed_versions() -> dict[str, str]:
-    """Return the versions of those `PACKAGES` that are installed, without importing them."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def blas_libraries() -> tuple[str, ...]:

@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
+from lrbackends._host import usable_cores
 from lrbackends.backends._reproducible import VERSION
 from lrbackends.backends.protocol import Backend
 from lrbackends.backends.registry import get_backend
-from lrbackends.benchmarking.machine import usable_cores
 from lrbackends.equivalence import golden
 from lrbackends.equivalence.evidence import Evidence
 from lrbackends.equivalence.plan import Job, Plan

@@ -159,6 +159,7 @@ def test_the_directory_is_numbas_or_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "chosen"))
     assert _numba_jit.directory() == tmp_path / "chosen" / "lrbackends"
     monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.delenv("LRBACKENDS_CACHE_DIR", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert _numba_jit.directory() == tmp_path / "xdg" / "lrbackends" / "numba"
@@ -185,6 +186,8 @@ def test_a_change_of_any_source_or_setting_is_another_file(folder, tmp_path, mon
     monkeypatch.setattr(_numba_jit, "version", lambda _: "0")
     found.add(_numba_jit._fingerprint(package))
     assert len(found) == 5
+    (package / "report").mkdir()
+    (package / "report" / "tables.py").write_text("WIDTH = 80\n")  # which no backend may import
     monkeypatch.setenv("NUMBA_CACHE_DIR", "elsewhere")  # where it is kept changes nothing
     assert _numba_jit._fingerprint(package) in found
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lrbackends._host import usable_cores
 from lrbackends.backends.numpy_backend import NumpyBackend
 from lrbackends.backends.protocol import Capabilities
 from lrbackends.backends.registry import get_backend
-from lrbackends.benchmarking.machine import usable_cores
 from lrbackends.equivalence import CHECKS, environments, golden, verify
 from lrbackends.equivalence.environments import Environment
 from lrbackends.equivalence.wrong_backends import RightKernels, WrongBackend
