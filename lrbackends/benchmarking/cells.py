@@ -17,7 +17,7 @@ VARIATIONS = ("size", "arithmetic", "dtype", "threads", "cache", "optimum")
 GAP = 1e-6  # relative suboptimality at which the optimum counts as reached
 COMPILES = 1e-3  # seconds of a first fit from which on it counts as compiling
 _SIZES = (100, 1_000, 10_000, 100_000)
-_NEAR = 1.5  # sizes nearer to the data's own are left to it
+_NEAR = 3.0  # sizes nearer to the data's own are left to it
 _MOST_ENTRIES = 3e7  # of X in a size that is made up: 240 MB
 _COST = 1e8  # entries of X that a variation's fit reads, about; keeps all of them below a minute
 _LEAST_EPOCHS = 10
@@ -69,8 +69,8 @@ class Cell:
     threads : int or None
         Logical cores that the process may use; None: all that this process may.
     cache : {"usual", "empty", "filled"}
-        Compiled code on disk: as the user's environment has it; none; that of an earlier process,
-        for engines that can keep it.
+        Compiled code on disk: as the user's environment has it; none yet; that of an earlier
+        process, for engines that can keep it.
     """
 
     backend: str

@@ -313,6 +313,7 @@ class _Run:
         self.began = time.perf_counter()
         self.tolerances: dict[tuple[str, int], dict[str, Any]] = {}
         self.lines = given.lines()
+        self._caches: dict[str, Path] = {}  # directories with a backend's compiled code
         self._agreements: dict[tuple[int, Settings], tuple[int, Agreement]] = {}
         self.journal = Journal(
             journal_path,
@@ -332,6 +333,11 @@ class _Run:
         return Shape(
             self.problem.n_samples, self.problem.n_outputs, _entries(self.problem.X), n_classes
         )
+
+    @property
+    def _asked(self) -> tuple[Any, ...]:
+        """The conditions of the task that was asked for."""
+        return Cell("", self.problem.n_samples, self.base).conditions
 
     def measure_base(self) -> None:
         """Measure the task that was asked for."""
@@ -359,13 +365,8 @@ class _Run:
                 compiling=[r.cell.backend for r in rows if r.compile_time.slowest > COMPILES],
                 peers=peers.suited(self.problem.n_features),
             )
-            filled = [cell for cell in cells if cell.cache == "filled"]
             rounds = min(self.rounds, VARIATION_ROUNDS)
-            filled = [cell for cell in filled if self._missing(cell, rounds)]
-            self.total += rounds * len(cells) + len(filled)
-            for cell in filled:
-                self._report(cell, "filling the cache, ")
-                self._measure(cell)
+            self.total += rounds * len(cells)
             self._rounds(cells, rounds)
         if self.progress is not None:
             self.progress(self.total, self.total, "")
@@ -381,9 +382,9 @@ class _Run:
                     found.append((self.round, self._kept(cells[k])))
             self.round += 1
 
-    def _report(self, cell: Cell, what: str = "") -> None:
+    def _report(self, cell: Cell) -> None:
         if self.progress is not None:
-            self.progress(self.done, self.total, what + cell.label())
+            self.progress(self.done, self.total, cell.label())
         self.done += 1
 
     def _kept(self, cell: Cell) -> Answer:
@@ -394,30 +395,33 @@ class _Run:
             self.journal.add(cell, self.round, answer, source)
         return answer
 
-    def _missing(self, cell: Cell, rounds: int) -> bool:
-        """Whether any of the next rounds has yet to be measured."""
-        source = self.given.sources.get(cell.backend, "")
-        coming = range(self.round, self.round + rounds)
-        return any(self.journal.answer(cell, k, source) is None for k in coming)
-
     def _measure(self, cell: Cell) -> dict[str, Any]:
+        """Measure a cell in a fresh process; what compiles without a cache fills one for later."""
+        if cell.cache == "usual":
+            return self._run(cell, self.directory)
+        filled = self._caches.get(cell.backend)
+        if cell.cache == "filled" and filled is not None:
+            return self._run(cell, filled)
+        empty = Path(tempfile.mkdtemp(dir=self.directory))
+        answer = self._run(cell, empty)
+        self._caches.setdefault(cell.backend, empty)
+        return answer if cell.cache == "empty" else self._run(cell, empty)
+
+    def _run(self, cell: Cell, cache: Path) -> dict[str, Any]:
         peer = cell.backend.startswith(PEER)
-        options = self._peer_options(cell) if peer else asdict(cell.settings)
-        with tempfile.TemporaryDirectory(dir=self.directory) as empty:
-            cache = empty if cell.cache == "empty" else self.directory / "cache"
-            return run_worker(
-                {
-                    "backend": cell.backend if peer else self.given.sources[cell.backend],
-                    "data": str(self._saved(cell.n_samples)),
-                    "options": options,
-                    "threads": cell.threads,
-                    "warm_fits": WARM_FITS,
-                    "warm_seconds": WARM_SECONDS,
-                    "new_shape": not peer,
-                },
-                self.timeout,
-                variables=environment(cell.threads, cell.cache, cache),
-            )
+        return run_worker(
+            {
+                "backend": cell.backend if peer else self.given.sources[cell.backend],
+                "data": str(self._saved(cell.n_samples)),
+                "options": self._peer_options(cell) if peer else asdict(cell.settings),
+                "threads": cell.threads,
+                "warm_fits": WARM_FITS,
+                "warm_seconds": WARM_SECONDS,
+                "new_shape": cell.conditions == self._asked,
+            },
+            self.timeout,
+            variables=environment(cell.threads, cell.cache, cache),
+        )
 
     def _saved(self, n_samples: int) -> Path:
         path = self.directory / f"{n_samples}.npz"

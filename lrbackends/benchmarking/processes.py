@@ -24,7 +24,7 @@ _THREADS = (
 )
 
 
-def environment(threads: int | None, cache: str, directory: str | Path) -> dict[str, str | None]:
+def environment(threads: int | None, cache: str, directory: str | Path) -> dict[str, str]:
     """Return the variables that a process needs for its threads and its cache of compiled code.
 
     Parameters
@@ -39,15 +39,16 @@ def environment(threads: int | None, cache: str, directory: str | Path) -> dict[
     Returns
     -------
     dict
-        Values; None for a variable that has to be unset.
+        Values.
     """
-    variables: dict[str, str | None] = {}
+    variables: dict[str, str] = {}
     if threads is not None:
         variables |= dict.fromkeys(_THREADS, str(threads))
+        if hasattr(os, "sched_setaffinity") and "NUMBA_NUM_THREADS" not in os.environ:
+            del variables["NUMBA_NUM_THREADS"]  # Numba counts the cores that the process may use
     if cache != "usual":
-        variables |= {"NUMBA_CACHE_DIR": str(directory), "JAX_COMPILATION_CACHE_DIR": None}
-    if cache == "filled":
         variables |= {
+            "NUMBA_CACHE_DIR": str(directory),
             "JAX_COMPILATION_CACHE_DIR": str(directory),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
@@ -59,7 +60,7 @@ def run_worker(
     job: dict[str, Any],
     timeout: float,
     module: str = WORKER,
-    variables: Mapping[str, str | None] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Do a job in a fresh process and return its answer; see `worker`.
 
@@ -71,8 +72,8 @@ def run_worker(
         Seconds after which the process is killed.
     module : str
         What is run.
-    variables : mapping of str to str or None, optional
-        Of the environment, besides this process's own; None unsets one.
+    variables : mapping of str to str, optional
+        Of the environment, besides this process's own.
 
     Returns
     -------
@@ -91,7 +92,7 @@ def run_worker(
             encoding="utf-8",
             errors="replace",
             timeout=timeout,
-            env={name: value for name, value in changed.items() if value is not None},
+            env=changed,
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -3,7 +3,7 @@
 import importlib
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -304,10 +304,11 @@ def test_progress_counts_the_variations_too(made_up, noisy):
     seen = []
     options = {"vary": ["threads", "cache"], "backends": ["a", "b"], "rounds": 5}
     compare(noisy.X, noisy.y, epochs=10, **options, progress=lambda *step: seen.append(step))
-    assert [done for done, *_ in seen] == [*range(len(jobs)), len(jobs)]
+    steps = len(seen) - 1
+    assert [done for done, *_ in seen] == [*range(steps), steps]
     assert seen[9][1] == 10
-    assert {total for _, total, _ in seen[10:]} == {len(jobs)}
-    assert "filling the cache, a, 60 rows, gd, filled cache" in [label for *_, label in seen]
+    assert {total for _, total, _ in seen[10:]} == {steps}
+    assert steps <= len(jobs) <= steps + 2  # a cache may have to be filled first
 
 
 def test_variations_have_three_rounds_at_most_base_cells_among_them(made_up, noisy, monkeypatch):
@@ -350,15 +351,19 @@ def test_each_job_says_what_its_cell_is(made_up, noisy, monkeypatch):
         replace(base, dtype="float32"),
         replace(base, arithmetic="reproducible"),
     }
-    assert Counter(seen) == {(60, 3): 8, (20, 3): 1}
-    assert all(job["timeout"] == 7 and job["new_shape"] for job in jobs)
+    assert Counter(seen) in ({(60, 3): 7, (20, 3): 1}, {(60, 3): 8, (20, 3): 1})
+    assert all(job["timeout"] == 7 for job in jobs)
+    asked = [job["options"] == asdict(base) and not job["threads"] for job in jobs]
+    usual = ["NUMBA_CACHE_DIR" not in job["variables"] for job in jobs]
+    whole = [shape == (60, 3) for shape in seen]
+    assert [job["new_shape"] for job in jobs] == [
+        all(of) for of in zip(asked, usual, whole, strict=True)
+    ]
     (one,) = (job for job in jobs if job["threads"] == 1)
     assert one["variables"]["OMP_NUM_THREADS"] == "1"
-    folders = [job["variables"].get("NUMBA_CACHE_DIR") for job in jobs]
-    filled = [f for f in folders if f is not None and f.endswith("cache")]
-    assert len(filled) == 2  # the second finds what the first has left there
-    assert len(set(filled)) == 1
-    assert len(set(folders) - {None, *filled}) == 1  # empty
+    folders = [f for job in jobs if (f := job["variables"].get("NUMBA_CACHE_DIR"))]
+    # The cell without a cache fills one for the other, unless that one came first and did so.
+    assert (len(folders), len(set(folders))) in ((2, 1), (3, 2))
 
 
 def test_backends_that_do_not_compile_have_no_cache_to_vary(made_up, noisy):
