@@ -147,7 +147,7 @@ def main(ctx: click.Context) -> None:
     help="What to vary besides: size, arithmetic, dtype, threads, cache, optimum; or none.",
 )
 @click.option("--sizes", metavar="N,N,…", callback=opt.counts, help="Rows of the variation size.")
-@click.option("--rounds", type=int, default=8, help="Fresh processes per backend.")
+@click.option("--rounds", type=int, default=6, help="Fresh processes per backend.")
 @click.option("--seed", "random_state", type=int, default=0)
 @opt.file(
     "--journal", "Keep each measurement there; with the file of a stopped run, go on from it."

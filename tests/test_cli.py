@@ -333,7 +333,7 @@ def test_compare_sends_the_options_on(monkeypatch, table):
         "vary": None,
         "sizes": None,
         "journal": None,
-        "rounds": 8,
+        "rounds": 6,
         "random_state": 0,
         "progress": None,
         "name": "digits01",

@@ -73,7 +73,7 @@ def compare(
     arithmetic: str = "fast",
     vary: Sequence[str] | None = None,
     sizes: Sequence[int] | None = None,
-    rounds: int = 8,
+    rounds: int = 6,
     random_state: int = 0,
     timeout: float = 600.0,
     journal: str | Path | None = None,
@@ -117,7 +117,7 @@ def compare(
     sizes : sequence of int, optional
         Numbers of rows of "size"; default: powers of ten from 100 to 100,000. Rows are drawn from
         the data, repeatedly where there are fewer.
-    rounds : int, default 8
+    rounds : int, default 6
         Processes per cell of the base task; of variations at most three.
     timeout : float, default 600
         Seconds that one process may take.

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
 MANY_FITS = 50
 MANY_SECONDS = 3.0
 CURVE_POINTS = 100
+_CACHE_LINE = 64  # bytes
 _READS, _READ_SECONDS = 20, 0.01
 
 
@@ -138,16 +139,31 @@ def save_data(path: str | Path, X: Any, y: NDArray[Any]) -> None:
 
 
 def load_data(path: str | Path) -> tuple[Any, NDArray[Any]]:
-    """Return X, in the form that it was saved in, and y."""
+    """Return X, in the form that it was saved in, and y, each at a multiple of 64 bytes.
+
+    Where arrays begin is luck, and the luck of a process: vectors that straddle cache lines make
+    epochs up to a quarter slower.
+    """
     import numpy as np
 
     with np.load(path) as arrays:
-        if "X" in arrays:
-            return arrays["X"], arrays["y"]
-        from scipy import sparse
+        loaded = {name: _aligned(arrays[name]) for name in arrays}
+    if "X" in loaded:
+        return loaded["X"], loaded["y"]
+    from scipy import sparse
 
-        data, indices, indptr, shape = (arrays[name] for name in _CSR)
-        return sparse.csr_array((data, indices, indptr), shape=tuple(shape)), arrays["y"]
+    data, indices, indptr, shape = (loaded[name] for name in _CSR)
+    return sparse.csr_array((data, indices, indptr), shape=tuple(shape)), loaded["y"]
+
+
+def _aligned(array: NDArray[Any]) -> NDArray[Any]:
+    import numpy as np
+
+    room = np.empty(array.nbytes + _CACHE_LINE, np.uint8)
+    start = -room.ctypes.data % _CACHE_LINE
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 class Read(NamedTuple):
