@@ -153,7 +153,9 @@ def load_data(path: str | Path) -> tuple[Any, NDArray[Any]]:
     from scipy import sparse
 
     data, indices, indptr, shape = (loaded[name] for name in _CSR)
-    return sparse.csr_array((data, indices, indptr), shape=tuple(shape)), loaded["y"]
+    X = sparse.csr_array((data, indices, indptr), shape=tuple(shape))
+    X.indices, X.indptr = indices, indptr  # SciPy may have copied them into a narrower type
+    return X, loaded["y"]
 
 
 def _aligned(array: NDArray[Any]) -> NDArray[Any]:
