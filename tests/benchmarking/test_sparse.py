@@ -23,6 +23,8 @@ def test_data_reach_the_worker_as_they_are_stored(tmp_path, noisy, form):
         X = X.astype(form)
     save_data(tmp_path / "data.npz", X, noisy.y)
     found, y = load_data(tmp_path / "data.npz")
+    for part in (found.data, found.indices, y) if sparse.issparse(X) else (found, y):
+        assert part.ctypes.data % 64 == 0
     assert type(found) is type(X)
     assert found.dtype == X.dtype
     assert found.shape == X.shape
@@ -32,8 +34,6 @@ def test_data_reach_the_worker_as_they_are_stored(tmp_path, noisy, form):
     else:
         assert np.array_equal(found, X)
     assert np.array_equal(y, noisy.y)
-    for part in (found.data, found.indices, y) if sparse.issparse(X) else (found, y):
-        assert part.ctypes.data % 64 == 0
 
 
 @pytest.mark.parametrize("form", [sparse.csr_array, np.uint8, np.float32])
