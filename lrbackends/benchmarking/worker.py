@@ -154,7 +154,7 @@ def load_data(path: str | Path) -> tuple[Any, NDArray[Any]]:
 
     data, indices, indptr, shape = (loaded[name] for name in _CSR)
     X = sparse.csr_array((data, indices, indptr), shape=tuple(shape))
-    X.indices, X.indptr = indices, indptr  # SciPy may have copied them into a narrower type
+    X.data, X.indices, X.indptr = data, indices, indptr  # of which SciPy may have made copies
     return X, loaded["y"]
 
 
